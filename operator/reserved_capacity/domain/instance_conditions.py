@@ -1,0 +1,132 @@
+"""What a ModelInstance says of itself: one function per condition, one reducer for Ready (api.md, ModelInstance)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from .conditions import ConditionValue, condition
+from .eligibility import Refusal
+from .holdings import Wait, Waiting
+from .reasons.base import ConditionStatus, Ready
+from .reasons.instance import ACCEPTED_REASONS, Available, CapacityReserved, InstanceAccepted
+
+
+@dataclass(frozen=True, slots=True)
+class InstanceObservation:
+    """All that the conditions of one ModelInstance are computed from.
+
+    `evaluated` False: the pool has not weighed this generation yet. `overdue`: the pool's `provisionBy` has passed.
+    """
+
+    pool: str
+    desired: int
+    min_available: int
+    suspended: bool
+    held: int
+    releasing: int
+    available: int
+    refusal: Refusal | None
+    wait: Wait | None
+    evaluated: bool
+    overdue: bool = False
+
+
+def conditions_of(seen: InstanceObservation) -> tuple[ConditionValue, ...]:
+    """All conditions whose behaviour is built, `Ready` last."""
+    accepted, reserved, available = _accepted(seen), _capacity_reserved(seen), _available(seen)
+    return (accepted, reserved, available, _ready(seen, accepted, reserved, available))
+
+
+def _accepted(seen: InstanceObservation) -> ConditionValue:
+    if seen.refusal is not None:
+        return condition("Accepted", seen.refusal.reason, seen.refusal.message)
+    return condition("Accepted", InstanceAccepted.ACCEPTED, "this spec can be acted on")
+
+
+def _capacity_reserved(seen: InstanceObservation) -> ConditionValue:
+    if seen.held >= seen.desired:
+        held = f"{seen.held} instances hold their compute units, {seen.desired} are asked for"
+        return condition("CapacityReserved", CapacityReserved.RESERVED, held)
+    if seen.refusal is not None and seen.refusal.reason in ACCEPTED_REASONS:
+        return condition("CapacityReserved", CapacityReserved.of(seen.refusal.reason), seen.refusal.message)
+    if seen.wait is None or not seen.evaluated:
+        return condition(
+            "CapacityReserved", CapacityReserved.PENDING_EVALUATION, "not weighed against the pool's others yet"
+        )
+    return condition("CapacityReserved", CapacityReserved.of(seen.wait.reason), _explain(seen.pool, seen.wait))
+
+
+_NEXT_STEP = {
+    Waiting.BELOW_MINIMUM_INSTANCES: "let the offering's instances in the pool sum to its minimum or to 0",
+    Waiting.NOT_YET_PROVISIONED: "the contracted compute units are not all claimed on nodes yet; nothing to do",
+    Waiting.WAITING_FOR_RELEASE: "another instance's pods are still terminating; nothing to do",
+    Waiting.WAITING_FOR_COMPUTE_UNITS: "scale another instance down, or add a commitment",
+    Waiting.FRAGMENTED: "no node has room for one instance: make room on one node by scaling another instance down",
+    Waiting.NODES_UNHEALTHY: "the rest is on nodes that are cordoned or not ready: repair them",
+}
+
+
+def _explain(pool: str, wait: Wait) -> str:
+    return f"need {wait.need_cu} CU, have {wait.have_cu} idle in pool {pool}: {_NEXT_STEP[wait.reason]}"
+
+
+def _available(seen: InstanceObservation) -> ConditionValue:
+    if seen.suspended:
+        return condition("Available", Available.SUSPENDED, "suspended: nothing serves, the units stay held and paid")
+    if seen.desired == 0 and seen.available == 0:
+        return condition("Available", Available.SCALED_TO_ZERO, "spec.instances is 0: nothing is meant to serve")
+    counts = f"{seen.available} of {seen.desired} instances are serving"
+    if seen.available == 0:
+        return condition("Available", Available.NO_MEMBER, counts)
+    if seen.available < min(seen.desired, seen.min_available):
+        return condition("Available", Available.BELOW_MIN_AVAILABLE, f"{counts}, minAvailable is {seen.min_available}")
+    return condition("Available", Available.SERVING, counts)
+
+
+# The waits that end by themselves (api.md); NotYetProvisioned only until the day that was promised.
+_MOVING = frozenset(
+    {
+        CapacityReserved.CHANGE_SET_INCOMPLETE.value,
+        CapacityReserved.WAITING_FOR_RELEASE.value,
+        CapacityReserved.PENDING_EVALUATION.value,
+    }
+)
+
+
+def _ready(
+    seen: InstanceObservation, accepted: ConditionValue, reserved: ConditionValue, available: ConditionValue
+) -> ConditionValue:
+    """This generation's spec fully realised and serving; Unknown while it moves on its own, False if somebody must act."""
+    if accepted.status is not ConditionStatus.TRUE:
+        return _borrowed(accepted, accepted.status)
+    if reserved.status is not ConditionStatus.TRUE:
+        on_time = reserved.reason == CapacityReserved.NOT_YET_PROVISIONED and not seen.overdue
+        moving = reserved.reason in _MOVING or on_time
+        return _borrowed(reserved, ConditionStatus.UNKNOWN if moving else ConditionStatus.FALSE)
+    if not seen.evaluated:
+        return ConditionValue(
+            "Ready",
+            ConditionStatus.UNKNOWN,
+            CapacityReserved.PENDING_EVALUATION.value,
+            "the newest spec has not been weighed against the pool's others yet",
+        )
+    if seen.releasing or seen.held > seen.desired:
+        return ConditionValue(
+            "Ready",
+            ConditionStatus.UNKNOWN,
+            CapacityReserved.WAITING_FOR_RELEASE.value,
+            f"{seen.releasing} members are terminating; their compute units are idle when their pods are gone",
+        )
+    if not seen.suspended and seen.available < seen.desired:
+        return _borrowed(available, ConditionStatus.UNKNOWN)
+    return ConditionValue("Ready", ConditionStatus.TRUE, Ready.READY.value, _all_well(seen))
+
+
+def _all_well(seen: InstanceObservation) -> str:
+    if seen.suspended:
+        return f"suspended as asked, with {seen.held} instances held"
+    return f"{seen.available} of {seen.desired} instances are serving" if seen.desired else "scaled to zero as asked"
+
+
+def _borrowed(decider: ConditionValue, status: ConditionStatus) -> ConditionValue:
+    return ConditionValue("Ready", status, decider.reason, decider.message)

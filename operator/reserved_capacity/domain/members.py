@@ -1,0 +1,98 @@
+"""From holdings to running members: what to create, scale and delete (behaviour.md R1, R3, C7).
+
+A member is immutable: its snapshot, nodes and template are fixed when it is made. What changes about it afterwards is
+only whether it runs (suspend) and whether it exists. The holding comes first and goes last.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from .holdings import Holding
+
+
+@dataclass(frozen=True, slots=True)
+class ObservedMember:
+    """A StatefulSet that carries our labels. `owner_uid` tells whose incarnation of the ModelInstance made it."""
+
+    name: str
+    uid: str
+    owner_uid: str
+    revision: str
+    snapshot: str
+    profile: str
+    replicas: int
+    terminating: bool
+
+
+@dataclass(frozen=True, slots=True)
+class CreateMember:
+    holding: Holding
+    revision: str
+    replicas: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class ScaleMember:
+    member: ObservedMember
+    replicas: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class DeleteMember:
+    member: ObservedMember
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class MembersPlan:
+    """Typed writes in the order in which to carry them out, and the ControllerRevision that new members run."""
+
+    revision: str
+    creates: tuple[CreateMember, ...]
+    scales: tuple[ScaleMember, ...]
+    deletes: tuple[DeleteMember, ...]
+
+
+def current_revision(observed: Sequence[ObservedMember], owner_uid: str, rendered: str) -> str:
+    """The template that new members run: what the others run, or the offering's of now if none runs (R1, R3).
+
+    With several (a rollout in progress, one day) the lowest-named member decides, so that the choice is stable.
+    """
+    running = sorted((each for each in observed if each.owner_uid == owner_uid), key=lambda member: member.name)
+    return next((member.revision for member in running if not member.terminating), rendered)
+
+
+def plan_members(
+    holdings: Sequence[Holding],
+    observed: Sequence[ObservedMember],
+    *,
+    owner_uid: str,
+    rendered_revision: str,
+    pods_per_member: int,
+    suspended: bool,
+) -> MembersPlan:
+    """Bring the StatefulSets of one living ModelInstance in line with its holdings."""
+    held = {holding.member: holding for holding in holdings if holding.held}
+    present = {member.name: member for member in observed}
+    replicas = 0 if suspended else pods_per_member
+    revision = current_revision(observed, owner_uid, rendered_revision)
+    creates = [
+        CreateMember(holding, revision, replicas, f"{name} holds {holding.blocks} blocks and has no StatefulSet")
+        for name, holding in sorted(held.items())
+        if name not in present
+    ]
+    scales = [
+        ScaleMember(member, replicas, "suspended" if suspended else "resumed")
+        for name, member in sorted(present.items())
+        if name in held and not member.terminating and member.owner_uid == owner_uid and member.replicas != replicas
+    ]
+    deletes = [
+        DeleteMember(member, "its holding is being released" if member.owner_uid == owner_uid else "its owner is gone")
+        for name, member in sorted(present.items())
+        if not member.terminating and (name not in held or member.owner_uid != owner_uid)
+    ]
+    return MembersPlan(revision, tuple(creates), tuple(scales), tuple(deletes))

@@ -1,0 +1,119 @@
+"""May a pool's order be accepted? (api.md, ComputeUnitPool `Accepted`; behaviour.md M3 for the price.)
+
+What concerns the whole pool stops every new commitment; what concerns one commitment stops that one. Commitments that
+were accepted before stay so: a refusal changes nothing that runs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date
+from decimal import Decimal
+
+from .reasons.pool import PoolAccepted
+from .terms import CommitmentOrder, Term
+
+
+@dataclass(frozen=True, slots=True)
+class PriceEntry:
+    """One list price of a price book, per CU and month, in force from 00:00 UTC of `effective_from`."""
+
+    term: Term
+    effective_from: date
+    per_cu_month: Decimal
+
+
+@dataclass(frozen=True, slots=True)
+class OrderFacts:
+    """A pool's order and the world that it refers to.
+
+    `prices` None: the price book does not exist. `taken_ids` are commitments of other pools that come before this one.
+    `unsupported` names fields whose behaviour is not built.
+    """
+
+    accelerator_class: str
+    class_exists: bool
+    price_book: str
+    prices: Sequence[PriceEntry] | None
+    orders: Sequence[CommitmentOrder]
+    accepted_ids: frozenset[str]
+    taken_ids: Mapping[str, str]
+    unsupported: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class OrderRefusal:
+    reason: PoolAccepted
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class OrderVerdict:
+    """The ids that may be accepted today, each with its ordered price (M3), and the first refusal."""
+
+    acceptable: Mapping[str, Decimal]
+    refusal: OrderRefusal | None
+
+
+def judge_order(facts: OrderFacts, *, today: date) -> OrderVerdict:
+    """The verdict on a pool's order on the UTC day `today`."""
+    refusal = _whole(facts)
+    if refusal is not None:
+        return OrderVerdict({}, refusal)
+    acceptable: dict[str, Decimal] = {}
+    for order in facts.orders:
+        if order.id in facts.accepted_ids:
+            continue
+        single = _single(facts, order, today)
+        if single is None:
+            price = list_price(facts.prices or (), order.term, today)
+            if price is not None:
+                acceptable[order.id] = price
+        else:
+            refusal = refusal or single
+    return OrderVerdict(acceptable, refusal)
+
+
+def list_price(prices: Sequence[PriceEntry], term: Term, day: date) -> Decimal | None:
+    """The price in force on a UTC day: the entry with the latest effectiveFrom that is not later (M3)."""
+    effective = [entry for entry in prices if entry.term is term and entry.effective_from <= day]
+    return max(effective, key=lambda entry: entry.effective_from).per_cu_month if effective else None
+
+
+def _whole(facts: OrderFacts) -> OrderRefusal | None:
+    if not facts.class_exists:
+        return OrderRefusal(
+            PoolAccepted.UNKNOWN_ACCELERATOR_CLASS,
+            f"there is no AcceleratorClass {facts.accelerator_class!r}: create it, or make the pool anew with another "
+            "one, since spec.acceleratorClass is immutable",
+        )
+    if facts.prices is None:
+        return OrderRefusal(
+            PoolAccepted.UNKNOWN_PRICE_BOOK,
+            f"there is no PriceBook {facts.price_book!r}: create it, or make the pool anew with another one, since "
+            "spec.priceBookRef is immutable",
+        )
+    if facts.unsupported:
+        return OrderRefusal(
+            PoolAccepted.NOT_SUPPORTED_YET,
+            f"this version does not act on {', '.join(facts.unsupported)}: remove it, or upgrade the operator; "
+            "nothing that runs is changed",
+        )
+    return None
+
+
+def _single(facts: OrderFacts, order: CommitmentOrder, today: date) -> OrderRefusal | None:
+    if order.id in facts.taken_ids:
+        return OrderRefusal(
+            PoolAccepted.DUPLICATE_COMMITMENT,
+            f"commitment {order.id} already belongs to pool {facts.taken_ids[order.id]}: give this one an order "
+            "reference of its own",
+        )
+    if list_price(facts.prices or (), order.term, today) is None:
+        return OrderRefusal(
+            PoolAccepted.PRICE_MISSING,
+            f"PriceBook {facts.price_book} has no price for {order.term} in force on {today}, which commitment "
+            f"{order.id} needs: append an entry to its spec.computeUnits",
+        )
+    return None
