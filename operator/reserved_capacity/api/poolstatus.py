@@ -1,0 +1,280 @@
+"""Status of a ComputeUnitPool: sums, nodes, commitments, and the allocation record (`holdings`, `changeSets`)."""
+
+from enum import StrEnum
+from typing import Annotated, Final
+
+from pydantic import Field
+
+from reserved_capacity.api.base import ApiModel, ListMap, ListType
+from reserved_capacity.api.conditions import StatusModel
+from reserved_capacity.api.fields import (
+    Blocks,
+    ComputeUnits,
+    Count,
+    Currency,
+    Day,
+    Fraction,
+    Money,
+    NodeName,
+    Text,
+    Timestamp,
+    Token,
+    Word,
+)
+
+MAX_COMMITMENTS: Final = 50
+MAX_STATUS_NODES: Final = 100
+MAX_MEMBERS: Final = 1000
+MAX_HOLDINGS: Final = 2 * MAX_MEMBERS
+MAX_CHANGE_SETS: Final = 11
+
+
+class PoolComputeUnits(ApiModel):
+    """Sums, recomputed from the lists of claims and holdings. provisioned = allocated + idle + unhealthy;
+    usable = allocated + idle; provisioned <= contracted."""
+
+    contracted: ComputeUnits = 0
+    """Compute units of all commitments that have not expired."""
+    provisioned: ComputeUnits = 0
+    """Compute units claimed on nodes, failed ones included."""
+    usable: ComputeUnits = 0
+    """Compute units on healthy nodes: allocated and idle ones."""
+    allocated: ComputeUnits = 0
+    """Compute units on healthy nodes that an instance holds."""
+    idle: ComputeUnits = 0
+    """Compute units on healthy nodes that nobody holds; they are charged all the same."""
+    unhealthy: ComputeUnits = 0
+    """Compute units on failed nodes, held or not."""
+    surge: ComputeUnits = 0
+    """Compute units borrowed for a rollout, outside all other sums and not charged."""
+
+
+class NodeState(StrEnum):
+    """State of the pool's blocks on one node."""
+
+    FREE = "Free"
+    HELD = "Held"
+    CORDONED = "Cordoned"
+    UNHEALTHY = "Unhealthy"
+    REPLACING = "Replacing"
+
+
+class PoolNode(ApiModel):
+    """The pool's blocks on one node."""
+
+    name: NodeName
+    """Name of the Node."""
+    blocks: Blocks = 0
+    """Blocks (100 compute units each) that the pool claims there."""
+    state: NodeState
+    """Free, Held, Cordoned, Unhealthy or Replacing."""
+    holders: Annotated[tuple[Word, ...], ListType("atomic"), Field(max_length=64)] = ()
+    """Members that hold blocks there."""
+
+
+class CommitmentState(StrEnum):
+    """Where a commitment is in its life."""
+
+    ORDERED = "Ordered"
+    PROVISIONING = "Provisioning"
+    ACTIVE = "Active"
+    EXPIRING = "Expiring"
+    RENEWING = "Renewing"
+    EXPIRED = "Expired"
+
+
+RUNNING_STATES: Final = frozenset(
+    {CommitmentState.PROVISIONING, CommitmentState.ACTIVE, CommitmentState.EXPIRING, CommitmentState.RENEWING}
+)
+"""The states in which a commitment cannot be changed, and its pool not deleted."""
+
+
+class CommitmentPrice(ApiModel):
+    """Price of a compute unit and month."""
+
+    ordered: Money | None = None
+    """List price on the UTC day of acceptance, a decimal string in the price book's currency."""
+    current: Money | None = None
+    """Price that is charged now; never higher than the ordered one within a term."""
+
+
+class Charged(ApiModel):
+    """What has been charged so far."""
+
+    days: Count = 0
+    """Days charged."""
+    amount: Money | None = None
+    """Sum of these charges, a decimal string in the price book's currency."""
+    last_day: Day | None = None
+    """Last UTC day charged."""
+
+
+class CommitmentStatus(ApiModel):
+    """What became of one order."""
+
+    id: Token
+    """id of the commitment in the spec."""
+    state: CommitmentState
+    """Ordered (accepted, nothing claimed), Provisioning (some compute units claimed), Active (billingStart known),
+    Expiring or Renewing (within 30 days of the end), Expired. All but Ordered and Expired are running."""
+    accepted_at: Timestamp | None = None
+    """When the order was accepted; decides the order in which compute units belong to commitments."""
+    provisioned_compute_units: ComputeUnits = 0
+    """Compute units of this commitment that are claimed on nodes."""
+    first_provisioned_at: Timestamp | None = None
+    """When a compute unit of this commitment was first given to an instance. Recorded once."""
+    fully_provisioned_at: Timestamp | None = None
+    """When all compute units of this commitment were first claimed on nodes. Recorded once."""
+    billing_start: Timestamp | None = None
+    """First charged day, 00:00 UTC. Recorded once."""
+    term_end: Timestamp | None = None
+    """End of the term, exclusive: billingStart and 90 or 365 days."""
+    renewal_deadline: Timestamp | None = None
+    """Until when `renewal` may be changed: 30 days before termEnd."""
+    price: CommitmentPrice = CommitmentPrice()
+    """Price of a compute unit and month."""
+    charged: Charged = Charged()
+    """What has been charged so far."""
+
+
+class HoldingState(StrEnum):
+    """State of a holding."""
+
+    HELD = "Held"
+    RELEASING = "Releasing"
+
+
+class Holding(ApiModel):
+    """Blocks of the pool that one member holds. Written before the member is made, removed after its pods are gone."""
+
+    instance: Word
+    """Name of the ModelInstance."""
+    member: Word
+    """Name of the member, which is also its StatefulSet's."""
+    compute_units: ComputeUnits
+    """Compute units held, in equal parts on the nodes."""
+    nodes: Annotated[tuple[NodeName, ...], ListType("atomic"), Field(max_length=64)] = ()
+    """Nodes on which they are."""
+    since: Timestamp
+    """When they were given."""
+    state: HoldingState = HoldingState.HELD
+    """Held, or Releasing while the member's pods are going away."""
+
+
+class ChangeSetPhase(StrEnum):
+    """Where a change set is in its life."""
+
+    INCOMPLETE = "Incomplete"
+    EXECUTING = "Executing"
+    DONE = "Done"
+    ROLLED_BACK = "RolledBack"
+    REJECTED = "Rejected"
+
+
+class StepAction(StrEnum):
+    """What a step of a change set does."""
+
+    PLACE = "Place"
+    FREE = "Free"
+
+
+class StepState(StrEnum):
+    """How far a step is."""
+
+    PENDING = "Pending"
+    RUNNING = "Running"
+    DONE = "Done"
+
+
+class ChangeSetStep(ApiModel):
+    """One step of a change set: one member placed, or one freed."""
+
+    action: StepAction
+    """Place a new member, or Free an old one."""
+    instance: Word
+    """Name of the ModelInstance."""
+    member: Word
+    """Name of the member."""
+    compute_units: ComputeUnits = 0
+    """Compute units that the step takes or gives back."""
+    nodes: Annotated[tuple[NodeName, ...], ListType("atomic"), Field(max_length=64)] = ()
+    """Nodes of the member."""
+    state: StepState = StepState.PENDING
+    """Pending, Running or Done."""
+
+
+class ChangeSetStatus(ApiModel):
+    """A move of several instances, all or nothing."""
+
+    id: Token
+    """Id that the members carry in spec.changeSet.id."""
+    phase: ChangeSetPhase
+    """Incomplete, Executing, Done, RolledBack or Rejected."""
+    members: Annotated[tuple[Word, ...], ListType("atomic"), Field(max_length=20)] = ()
+    """ModelInstances that have arrived."""
+    steps: Annotated[tuple[ChangeSetStep, ...], ListType("atomic"), Field(max_length=MAX_MEMBERS)] = ()
+    """The plan, in order; written before anything is touched."""
+    message: Text | None = None
+    """The state in one sentence."""
+
+
+class ExpiryStop(ApiModel):
+    """How many instances of one ModelInstance stop."""
+
+    instance: Word
+    """Name of the ModelInstance."""
+    instances: Count
+    """How many of its instances stop."""
+
+
+class ExpiryPlan(ApiModel):
+    """What stops when the next commitment ends."""
+
+    at: Timestamp
+    """When draining begins."""
+    stops: Annotated[tuple[ExpiryStop, ...], ListType("atomic"), Field(max_length=100)] = ()
+    """What stops, in order."""
+
+
+class PoolBilling(ApiModel):
+    """What the pool costs."""
+
+    currency: Currency | None = None
+    """Currency of all amounts here."""
+    per_day: Money | None = None
+    """Charge of the current day, a decimal string."""
+    month_to_date: Money | None = None
+    """Charges of the current UTC month so far, a decimal string."""
+    idle_share: Fraction | None = None
+    """Share of the charged compute units that nobody holds, from "0" to "1"."""
+    last_reported_day: Day | None = None
+    """Last UTC day whose charges reached billing."""
+    pending_rows: Count = 0
+    """Ledger rows that have not reached billing yet."""
+
+
+class ComputeUnitPoolStatus(StatusModel):
+    """What is provided, who holds it, and what it costs."""
+
+    compute_units: PoolComputeUnits = PoolComputeUnits()
+    """Sums of compute units."""
+    nodes_total: Count = 0
+    """Nodes on which the pool has a claim."""
+    nodes: Annotated[tuple[PoolNode, ...], ListMap("name"), Field(max_length=MAX_STATUS_NODES)] = ()
+    """The first 100 of these nodes."""
+    commitments: Annotated[tuple[CommitmentStatus, ...], ListMap("id"), Field(max_length=MAX_COMMITMENTS)] = ()
+    """What became of each order. The admission rules read the states."""
+    term_end: Timestamp | None = None
+    """Earliest end of a running commitment, exclusive."""
+    holdings: Annotated[tuple[Holding, ...], ListType("atomic"), Field(max_length=MAX_HOLDINGS)] = ()
+    """The allocation record: which member holds which blocks."""
+    change_sets: Annotated[tuple[ChangeSetStatus, ...], ListMap("id"), Field(max_length=MAX_CHANGE_SETS)] = ()
+    """The running change set and the last ten."""
+    expiry_plan: ExpiryPlan | None = None
+    """What stops when the next commitment ends; written 30 days ahead."""
+    billing: PoolBilling = PoolBilling()
+    """What the pool costs."""
+
+    def commitment(self, id_: str) -> CommitmentStatus | None:
+        """The commitment of that id, or None."""
+        return next((item for item in self.commitments if item.id == id_), None)
