@@ -21,18 +21,8 @@ from reserved_capacity.api.base import (
 )
 from reserved_capacity.api.fields import Day, Duration, InstanceName, Subdomain, Token
 from reserved_capacity.api.poolrules import POOL_RULES
-from reserved_capacity.api.poolstatus import (
-    MAX_COMMITMENTS,
-    RUNNING_STATES,
-    CommitmentState,
-    CommitmentStatus,
-    ComputeUnitPoolStatus,
-    Holding,
-    HoldingState,
-    NodeState,
-    PoolNode,
-)
-from reserved_capacity.api.pricebook import Term
+from reserved_capacity.api.poolstatus import MAX_COMMITMENTS, ComputeUnitPoolStatus
+from reserved_capacity.domain.terms import RenewalPolicy, Term
 
 _CRON: Final = r"^[0-9*,/-]+ [0-9*,/-]+ [0-9*,/-]+ [0-9*,/-]+ [0-9*,/-]+$"
 _NEW_POOL: Final = "order the capacity in another ComputeUnitPool"
@@ -43,13 +33,6 @@ class Payment(StrEnum):
 
     MONTHLY = "Monthly"
     ANNUAL_PREPAID = "AnnualPrepaid"
-
-
-class RenewalPolicy(StrEnum):
-    """What follows when a commitment ends."""
-
-    EXPIRE = "Expire"
-    RENEW = "Renew"
 
 
 class Renewal(ApiModel):
@@ -232,27 +215,3 @@ class ComputeUnitPool(ApiObject):
     """What is ordered."""
     status: ComputeUnitPoolStatus = ComputeUnitPoolStatus()
     """What is provided, who holds it, and what it costs. Written by the operator only."""
-
-
-__all__ = [
-    "RUNNING_STATES",
-    "Amendment",
-    "Commitment",
-    "CommitmentState",
-    "CommitmentStatus",
-    "ComputeUnitPool",
-    "ComputeUnitPoolSpec",
-    "ComputeUnitPoolStatus",
-    "Expiry",
-    "Holding",
-    "HoldingState",
-    "MaintenanceWindow",
-    "NodeReplacement",
-    "NodeState",
-    "Payment",
-    "PoolNode",
-    "Renewal",
-    "RenewalPolicy",
-    "ReplacementStrategy",
-    "Term",
-]

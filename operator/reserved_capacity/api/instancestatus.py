@@ -20,7 +20,7 @@ from reserved_capacity.api.fields import (
     Timestamp,
     Word,
 )
-from reserved_capacity.api.modeloffering import Lifecycle
+from reserved_capacity.domain.lifecycle import Lifecycle
 
 MAX_STATUS_MEMBERS: Final = 100
 

@@ -20,11 +20,7 @@ from reserved_capacity.api.base import (
 )
 from reserved_capacity.api.fields import INSTANCE_NAME, Duration, Label, Long, OfferingName, Subdomain, Token
 from reserved_capacity.api.instancestatus import (
-    Member,
-    MemberPhase,
     ModelInstanceStatus,
-    RolloutPhase,
-    RolloutStatus,
     Strategy,
 )
 
@@ -182,23 +178,3 @@ class ModelInstance(ApiObject):
     """What is to be served."""
     status: ModelInstanceStatus = ModelInstanceStatus()
     """What is served. Written by the operator only."""
-
-
-__all__ = [
-    "MAX_INSTANCES",
-    "Approval",
-    "AutoUpgrade",
-    "Canary",
-    "ChangeSet",
-    "Member",
-    "MemberPhase",
-    "ModelInstance",
-    "ModelInstanceSpec",
-    "ModelInstanceStatus",
-    "OnFailure",
-    "RolloutPhase",
-    "RolloutStatus",
-    "Strategy",
-    "Upgrade",
-    "WhenNoSpare",
-]

@@ -33,6 +33,7 @@ from reserved_capacity.api.fields import (
     TokensPerMinute,
 )
 from reserved_capacity.api.serving import ServingSpec
+from reserved_capacity.domain.lifecycle import Lifecycle
 
 MAX_SNAPSHOTS: Final = 64
 TOPOLOGY_ZONE: Final = "topology.kubernetes.io/zone"
@@ -234,15 +235,6 @@ class ModelOfferingSpec(ApiModel):
     def snapshot(self, name: str) -> Snapshot | None:
         """The snapshot of that name, or None."""
         return next((item for item in self.snapshots if item.name == name), None)
-
-
-class Lifecycle(StrEnum):
-    """Where a snapshot is in its life."""
-
-    PREVIEW = "Preview"
-    ACTIVE = "Active"
-    DEPRECATED = "Deprecated"
-    RETIRED = "Retired"
 
 
 class SnapshotStatus(ApiModel):

@@ -21,6 +21,8 @@ from reserved_capacity.api.fields import (
     Token,
     Word,
 )
+from reserved_capacity.domain.holdings import HoldingState
+from reserved_capacity.domain.terms import CommitmentState
 
 MAX_COMMITMENTS: Final = 50
 MAX_STATUS_NODES: Final = 100
@@ -72,23 +74,6 @@ class PoolNode(ApiModel):
     """Members that hold blocks there."""
 
 
-class CommitmentState(StrEnum):
-    """Where a commitment is in its life."""
-
-    ORDERED = "Ordered"
-    PROVISIONING = "Provisioning"
-    ACTIVE = "Active"
-    EXPIRING = "Expiring"
-    RENEWING = "Renewing"
-    EXPIRED = "Expired"
-
-
-RUNNING_STATES: Final = frozenset(
-    {CommitmentState.PROVISIONING, CommitmentState.ACTIVE, CommitmentState.EXPIRING, CommitmentState.RENEWING}
-)
-"""The states in which a commitment cannot be changed, and its pool not deleted."""
-
-
 class CommitmentPrice(ApiModel):
     """Price of a compute unit and month."""
 
@@ -135,13 +120,6 @@ class CommitmentStatus(ApiModel):
     """Price of a compute unit and month."""
     charged: Charged = Charged()
     """What has been charged so far."""
-
-
-class HoldingState(StrEnum):
-    """State of a holding."""
-
-    HELD = "Held"
-    RELEASING = "Releasing"
 
 
 class Holding(ApiModel):

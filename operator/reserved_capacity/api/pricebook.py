@@ -9,18 +9,12 @@ from reserved_capacity.api import meta
 from reserved_capacity.api.base import AGE, ApiModel, ApiObject, Column, ListMap, Rule, condition_column, immutable
 from reserved_capacity.api.conditions import StatusModel
 from reserved_capacity.api.fields import Count, Currency, Day, Money, OfferingName, Percent
+from reserved_capacity.domain.terms import Term
 
 MAX_COMPUTE_UNIT_PRICES: Final = 200
 MAX_TOKEN_UNIT_PRICES: Final = 400
 
 _APPEND: Final = "append an entry with a later effectiveFrom instead"
-
-
-class Term(StrEnum):
-    """Terms of a commitment: 90 and 365 days."""
-
-    THREE_MONTHS = "ThreeMonths"
-    ONE_YEAR = "OneYear"
 
 
 class Direction(StrEnum):

@@ -129,10 +129,12 @@ def plan_commitments(
     planned: list[CommitmentRecord] = []
     left = provisioned_cu
     for record in records:
-        share = 0 if _has_ended(record, now) else min(left, record.compute_units)
+        order = by_id.get(record.id)
+        # The term comes first: it may be over already, seen after a long absence, and what is over has no share.
+        started = _start_term(replace(record, first_provisioned_at=uses.first(record, planned, now)), order, now)
+        share = 0 if _has_ended(started, now) else min(left, started.compute_units)
         left -= share
-        seen = replace(record, provisioned_cu=share, first_provisioned_at=uses.first(record, planned, now))
-        planned.append(_advance(seen, by_id.get(record.id), now))
+        planned.append(_take(started, order, share, now))
     return tuple(planned)
 
 
@@ -168,19 +170,20 @@ class _Uses:
         return None
 
 
-def _advance(record: CommitmentRecord, order: CommitmentOrder | None, now: datetime) -> CommitmentRecord:
-    if record.fully_provisioned_at is None and record.provisioned_cu >= record.compute_units:
+def _take(record: CommitmentRecord, order: CommitmentOrder | None, share: int, now: datetime) -> CommitmentRecord:
+    record = replace(record, provisioned_cu=share)
+    if record.fully_provisioned_at is None and share >= record.compute_units:
         record = replace(record, fully_provisioned_at=now)
-    if record.billing_start is None and order is not None:
-        record = _start_term(record, order, now)
     return replace(record, state=_state(record, order, now))
 
 
-def _start_term(record: CommitmentRecord, order: CommitmentOrder, now: datetime) -> CommitmentRecord:
+def _start_term(record: CommitmentRecord, order: CommitmentOrder | None, now: datetime) -> CommitmentRecord:
     """Charging starts by first use or by the fallback, whichever midnight is earlier.
 
     A fallback midnight that has passed stands, whatever was placed since: it does not matter when we looked (M5, I7).
     """
+    if order is None or record.billing_start is not None:
+        return record
     used_at, fallback = record.first_provisioned_at, _start_without_use(record, order)
     starts = [midnight_after(used_at)] if used_at is not None else []
     starts += [fallback] if fallback is not None and fallback <= now else []

@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from reserved_capacity.api import meta
-from reserved_capacity.api.computeunitpool import RUNNING_STATES
+from reserved_capacity.domain.terms import CommitmentState
 
 INSTALL = Path(__file__).resolve().parents[3] / "manifests" / "install"
 POLICY = "ValidatingAdmissionPolicy"
@@ -59,8 +59,8 @@ def test_policies_know_the_operators_account_and_keys() -> None:
 
 def test_the_deletion_policy_knows_the_running_states() -> None:
     text = str(of_kind(POLICY)["reserved-capacity-pool-deletion"])
-    named = {state for state in type(next(iter(RUNNING_STATES))) if f"'{state}'" in text}
-    assert named == RUNNING_STATES
+    named = {state for state in CommitmentState if f"'{state}'" in text}
+    assert named == {state for state in CommitmentState if state.running}
 
 
 def test_the_operator_is_limited_on_all_six_kinds() -> None:

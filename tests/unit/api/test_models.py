@@ -11,22 +11,16 @@ from pydantic import ValidationError
 
 from reserved_capacity.api.acceleratorclass import AcceleratorClass
 from reserved_capacity.api.base import ApiObject
-from reserved_capacity.api.computeunitpool import (
-    RUNNING_STATES,
-    CommitmentState,
-    CommitmentStatus,
-    ComputeUnitPool,
-    ComputeUnitPoolStatus,
-    Holding,
-    Term,
-)
+from reserved_capacity.api.computeunitpool import ComputeUnitPool
 from reserved_capacity.api.crd import KIND_MODELS
 from reserved_capacity.api.fields import format_duration, parse_duration
 from reserved_capacity.api.modelinstance import ModelInstance, ModelInstanceStatus
 from reserved_capacity.api.modeloffering import ModelOffering
+from reserved_capacity.api.poolstatus import CommitmentStatus, ComputeUnitPoolStatus, Holding
 from reserved_capacity.api.pricebook import ComputeUnitPrice, PriceBook
 from reserved_capacity.api.serving import Profile
 from reserved_capacity.api.tokenunitreservation import TokenUnitReservation
+from reserved_capacity.domain.terms import CommitmentState, Term
 
 DIGEST = "oci://registry.example/models/m@sha256:" + "a" * 64
 SERVING: dict[str, Any] = {
@@ -238,7 +232,10 @@ def test_absent_fields_are_not_written_as_null() -> None:
 
 
 def test_running_is_every_state_but_the_first_and_the_last() -> None:
-    assert set(CommitmentState) - RUNNING_STATES == {CommitmentState.ORDERED, CommitmentState.EXPIRED}
+    assert {state for state in CommitmentState if not state.running} == {
+        CommitmentState.ORDERED,
+        CommitmentState.EXPIRED,
+    }
 
 
 def test_things_are_found_by_their_key() -> None:
