@@ -1,18 +1,22 @@
-"""`python -m reserved_capacity.api.generate [--check]`: writes `crds/`, or says whether it is up to date."""
+"""`python -m reserved_capacity.api.generate [--check]`: writes `crds/` and `docs/reference/`, or says what is stale."""
 
 import argparse
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
 import yaml
 
+from reserved_capacity.api import reference
 from reserved_capacity.api.crd import crd_documents, kustomization
 
 HEADER: Final = (
     "# Generated from operator/reserved_capacity/api by `python -m reserved_capacity.api.generate`; do not edit.\n"
 )
-CRDS: Final = Path(__file__).resolve().parents[3] / "crds"
+CHECKOUT: Final = Path(__file__).resolve().parents[3]
+CRDS: Final = CHECKOUT / "crds"
+REFERENCE: Final = CHECKOUT / "docs" / "reference"
 
 
 def rendered() -> dict[str, str]:
@@ -33,34 +37,36 @@ def _yaml(document: dict[str, Any]) -> str:
     return text
 
 
-def stale(directory: Path) -> list[str]:
-    """Names of files that are missing, differ, or should not be there."""
-    wanted = rendered()
-    present = {path.name: path.read_text() for path in directory.glob("*.yaml")}
-    return sorted(name for name in wanted.keys() | present.keys() if wanted.get(name) != present.get(name))
+def stale(directory: Path, wanted: Mapping[str, str]) -> list[Path]:
+    """Files of a generated directory that are missing, differ, or should not be there."""
+    present = {path.name: path.read_text() for path in directory.glob("*") if path.is_file()}
+    names = wanted.keys() | present.keys()
+    return sorted(directory / name for name in names if wanted.get(name) != present.get(name))
 
 
-def write(directory: Path) -> None:
+def write(directory: Path, wanted: Mapping[str, str]) -> None:
     directory.mkdir(parents=True, exist_ok=True)
-    wanted = rendered()
-    for path in directory.glob("*.yaml"):
-        if path.name not in wanted:
+    for path in stale(directory, wanted):
+        if path.name in wanted:
+            path.write_text(wanted[path.name])
+        else:
             path.unlink()
-    for name, text in wanted.items():
-        (directory / name).write_text(text)
 
 
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m reserved_capacity.api.generate", description=__doc__)
     parser.add_argument("--check", action="store_true", help="write nothing; exit 1 when a file is out of date")
-    parser.add_argument("--directory", type=Path, default=CRDS, help="where the CRDs are (default: crds/)")
+    parser.add_argument("--crds", type=Path, default=CRDS, help="where the CRDs are (default: crds/)")
+    parser.add_argument("--reference", type=Path, default=REFERENCE, help="where the pages are (docs/reference/)")
     options = parser.parse_args(argv)
+    outputs = ((options.crds, rendered()), (options.reference, reference.pages()))
     if not options.check:
-        write(options.directory)
+        for directory, wanted in outputs:
+            write(directory, wanted)
         return 0
-    outdated = stale(options.directory)
-    for name in outdated:
-        sys.stderr.write(f"{options.directory / name} is out of date: run `make generate`\n")
+    outdated = [path for directory, wanted in outputs for path in stale(directory, wanted)]
+    for path in outdated:
+        sys.stderr.write(f"{path} is out of date: run `make generate`\n")
     return 1 if outdated else 0
 
 

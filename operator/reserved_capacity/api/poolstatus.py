@@ -118,7 +118,7 @@ class CommitmentStatus(ApiModel):
     """Until when `renewal` may be changed: 30 days before termEnd."""
     price: CommitmentPrice = CommitmentPrice()
     """Price of a compute unit and month."""
-    charged: Charged = Charged()
+    charged: Charged | None = None
     """What has been charged so far."""
 
 
@@ -250,7 +250,7 @@ class ComputeUnitPoolStatus(StatusModel):
     """The running change set and the last ten."""
     expiry_plan: ExpiryPlan | None = None
     """What stops when the next commitment ends; written 30 days ahead."""
-    billing: PoolBilling = PoolBilling()
+    billing: PoolBilling | None = None
     """What the pool costs."""
 
     def commitment(self, id_: str) -> CommitmentStatus | None:

@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 import yaml
 
-from reserved_capacity.api import generate, meta
+from reserved_capacity.api import generate, meta, reference
 from reserved_capacity.api.base import ApiModel, ApiObject
+from reserved_capacity.api.conditions import CONDITION_REASONS
 from reserved_capacity.api.crd import KIND_MODELS, crd_document
 from reserved_capacity.api.schema import without_empty
 
@@ -210,19 +211,28 @@ def test_only_an_instance_can_be_scaled() -> None:
 
 
 def test_generating_twice_gives_the_same_bytes_and_check_sees_every_difference(tmp_path: Path) -> None:
-    assert generate.main(["--directory", str(tmp_path)]) == 0
-    assert generate.main(["--check", "--directory", str(tmp_path)]) == 0
-    name = "reservedcapacity.io_pricebooks.yaml"
-    (tmp_path / name).write_text((tmp_path / name).read_text() + "#\n")
-    (tmp_path / "stray.yaml").write_text("")
-    assert generate.stale(tmp_path) == [name, "stray.yaml"]
-    assert generate.main(["--check", "--directory", str(tmp_path)]) == 1
-    generate.write(tmp_path)
-    assert generate.stale(tmp_path) == []
+    crds, places = tmp_path / "crds", ["--crds", str(tmp_path / "crds"), "--reference", str(tmp_path / "reference")]
+    assert generate.main(places) == 0
+    assert generate.main(["--check", *places]) == 0
+    changed, stray = crds / "reservedcapacity.io_pricebooks.yaml", crds / "stray.yaml"
+    changed.write_text(changed.read_text() + "#\n")
+    stray.write_text("")
+    assert generate.stale(crds, generate.rendered()) == [changed, stray]
+    assert generate.main(["--check", *places]) == 1
+    assert generate.main(places) == 0
+    assert generate.main(["--check", *places]) == 0
 
 
-def test_the_checked_in_crds_are_up_to_date() -> None:
-    assert generate.stale(generate.CRDS) == [], "run `python -m reserved_capacity.api.generate`"
+def test_the_checked_in_crds_and_reference_are_up_to_date() -> None:
+    assert generate.main(["--check"]) == 0, "run `make generate`"
+
+
+def test_every_reason_has_its_row_in_the_reference() -> None:
+    page = reference.pages()["reasons.md"]
+    for conditions in CONDITION_REASONS.values():
+        for reasons in conditions.values():
+            for reason in reasons:
+                assert f"| `{reason.value}` | {reason.status} | {reason.meaning} | {reason.remedy} |" in page
 
 
 def test_the_kustomization_lists_every_crd() -> None:
