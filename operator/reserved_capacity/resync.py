@@ -1,0 +1,130 @@
+"""Owns the periodic LISTs that repair what the watches missed, and the first ones, without which nothing is decided.
+
+A watch can lose an event, and Kopf loses a deletion whenever it lists anew (research/reliability.md E1, E2). So every
+resource is listed every 30 or 60 seconds and compared; what differs is routed as any other change.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+
+import structlog
+
+from reserved_capacity.ports import (
+    ACCELERATOR_CLASSES,
+    OUR_KINDS,
+    PODS,
+    WATCHED,
+    ApiError,
+    ClusterReader,
+    Listing,
+    Resource,
+)
+from reserved_capacity.store import FOREIGN_PODS, LABEL_SELECTORS, Store, foreign_gpu_pods
+
+log = structlog.get_logger(__name__)
+
+RESOURCES: Sequence[Resource] = (*WATCHED, FOREIGN_PODS)
+OWN_SECONDS = 30.0
+OTHERS_SECONDS = 60.0
+_FIRST_RETRY_SECONDS = 1.0
+_LONGEST_RETRY_SECONDS = 15.0
+# Finished pods hold nothing and unbound ones nowhere: the server need not send them.
+_HOLDING = "spec.nodeName!=,status.phase!=Succeeded,status.phase!=Failed"
+
+
+def _uncounted(_kind: str, _changes: int) -> None:
+    pass
+
+
+@dataclass(slots=True)
+class Freshness:
+    """When the API server was last heard of each resource: a piece of a watch stream (also a bookmark), or a LIST."""
+
+    monotonic: Callable[[], float]
+    _heard: dict[Resource, float] = field(default_factory=dict)
+
+    def expect(self, resources: Iterable[Resource]) -> None:
+        """Count the age of these from now on."""
+        for resource in resources:
+            self._heard.setdefault(resource, self.monotonic())
+
+    def heard(self, resource: Resource) -> None:
+        self._heard[resource] = self.monotonic()
+
+    def ages(self) -> dict[str, float]:
+        """Seconds by resource name."""
+        now = self.monotonic()
+        return {str(resource): max(0.0, now - at) for resource, at in self._heard.items()}
+
+
+def jittered(seconds: float, chance: random.Random) -> float:
+    """`seconds` give or take a fifth, so that what started together does not stay together."""
+    return seconds * chance.uniform(0.8, 1.2)
+
+
+@dataclass(slots=True)
+class Resync:
+    """`missed(kind, changes)` is told what a LIST found that the watch had not told, the first LIST excepted."""
+
+    cluster: ClusterReader
+    store: Store
+    freshness: Freshness
+    missed: Callable[[str, int], None] = _uncounted
+    own_seconds: float = OWN_SECONDS
+    others_seconds: float = OTHERS_SECONDS
+    chance: random.Random = field(default_factory=random.Random)
+
+    def synced(self) -> bool:
+        """Whether every resource has been listed once."""
+        return all(self.store.synced(resource) for resource in RESOURCES)
+
+    async def first(self) -> None:
+        """List every resource; return when all have answered. Until then nothing may be decided."""
+        self.freshness.expect(RESOURCES)
+        # Classes say which resources are GPUs, so foreign pods come after them.
+        await asyncio.gather(*(self._until_listed(resource) for resource in WATCHED))
+        await self._until_listed(FOREIGN_PODS)
+        log.info("synced", objects=sum(len(self.store.all(resource)) for resource in RESOURCES))
+
+    async def forever(self, resource: Resource) -> None:
+        """List one resource again and again."""
+        period = self.own_seconds if resource in OUR_KINDS else self.others_seconds
+        while True:
+            await asyncio.sleep(jittered(period, self.chance))
+            await self._until_listed(resource)
+
+    async def once(self, resource: Resource) -> int:
+        """List one resource and take in the difference; how many objects changed. Raises ApiError."""
+        known = self.store.synced(resource)
+        changes = len(self.store.replace(resource, await self._list(resource)))
+        self.freshness.heard(resource)
+        if known and changes and resource != FOREIGN_PODS:
+            log.debug("list found what the watch had not told", resource=str(resource), changes=changes)
+            self.missed(resource.kind, changes)
+        return changes
+
+    async def _until_listed(self, resource: Resource) -> None:
+        delay = _FIRST_RETRY_SECONDS
+        while True:
+            try:
+                await self.once(resource)
+                return
+            except ApiError as error:
+                log.warning("list failed", resource=str(resource), kind=type(error).__name__, error=str(error))
+            except Exception:
+                # A listing that we cannot take in is a defect; to stop looking would make it a blindness.
+                log.exception("list not understood", resource=str(resource))
+            await asyncio.sleep(jittered(delay, self.chance))
+            delay = min(_LONGEST_RETRY_SECONDS, delay * 2)
+
+    async def _list(self, resource: Resource) -> Listing:
+        selector = LABEL_SELECTORS.get(resource, "")
+        if resource != FOREIGN_PODS:
+            return await self.cluster.list(resource, label_selector=selector)
+        pods = await self.cluster.list(PODS, label_selector=selector, field_selector=_HOLDING)
+        specs = (obj.get("spec") or {} for obj in self.store.all(ACCELERATOR_CLASSES))
+        return foreign_gpu_pods(pods, frozenset(str(spec["gpuResource"]) for spec in specs if spec.get("gpuResource")))

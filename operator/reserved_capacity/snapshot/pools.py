@@ -1,0 +1,130 @@
+"""Pools as the planners see them: their record, and their part of every node."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from reserved_capacity.api.acceleratorclass import AcceleratorClass
+from reserved_capacity.api.computeunitpool import ComputeUnitPool
+from reserved_capacity.domain.holdings import Holding, PoolNode, blocks_held_by_node
+from reserved_capacity.domain.nodes import InventoryNode, PoolId
+from reserved_capacity.domain.terms import CommitmentRecord, CommitmentState
+from reserved_capacity.domain.units import blocks_of
+from reserved_capacity.ports import (
+    COMPUTE_UNIT_POOLS,
+    NODES,
+    Ref,
+)
+from reserved_capacity.snapshot.indexes import NODES_BY_POOL, claims_of
+from reserved_capacity.snapshot.nodes import inventory_node
+from reserved_capacity.snapshot.parsing import parse_pool
+from reserved_capacity.store import (
+    FOREIGN_PODS,
+    PODS_BY_NODE,
+    POOLS_BY_CLASS,
+    Store,
+)
+
+
+def pool_id(pool: ComputeUnitPool) -> PoolId:
+    return PoolId(pool.namespace, pool.name, pool.metadata.uid)
+
+
+def contracted_cu(pool: ComputeUnitPool) -> int:
+    """CU of all accepted commitments that have not ended."""
+    ordered = {order.id: order.compute_units for order in pool.spec.commitments}
+    return sum(
+        ordered.get(record.id, 0)
+        for record in pool.status.commitments
+        if record.accepted_at is not None and record.state is not CommitmentState.EXPIRED
+    )
+
+
+def holdings_of(pool: ComputeUnitPool) -> tuple[Holding, ...]:
+    """The allocation record, as the domain sees it."""
+    return tuple(
+        Holding(
+            instance=each.instance,
+            member=each.member,
+            blocks=blocks_of(each.compute_units),
+            nodes=tuple(each.nodes),
+            since=each.since,
+            state=each.state,
+        )
+        for each in pool.status.holdings
+    )
+
+
+def commitment_records(pool: ComputeUnitPool) -> tuple[CommitmentRecord, ...]:
+    """What is on record of the pool's commitments, as the domain sees it."""
+    ordered = {order.id: order.compute_units for order in pool.spec.commitments}
+    return tuple(
+        CommitmentRecord(
+            id=each.id,
+            accepted_at=each.accepted_at,
+            compute_units=ordered.get(each.id, 0),
+            state=each.state,
+            provisioned_cu=each.provisioned_compute_units,
+            fully_provisioned_at=each.fully_provisioned_at,
+            first_provisioned_at=each.first_provisioned_at,
+            billing_start=each.billing_start,
+            term_end=each.term_end,
+            renewal_deadline=each.renewal_deadline,
+        )
+        for each in pool.status.commitments
+        if each.accepted_at is not None
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class PoolPlaces:
+    """Where a pool's blocks are: its part of each node, and those nodes' own facts (none for a node that is gone).
+
+    `foreign_pods` are others' pods that hold GPUs on those nodes, as phrases (C11).
+    """
+
+    nodes: tuple[PoolNode, ...]
+    facts: Mapping[str, InventoryNode]
+    foreign_pods: tuple[str, ...]
+
+    @property
+    def claimed_blocks(self) -> int:
+        return sum(node.blocks for node in self.nodes)
+
+
+def places_of(
+    store: Store, pool: ComputeUnitPool, class_: AcceleratorClass | None, holdings: Sequence[Holding], *, now: datetime
+) -> PoolPlaces:
+    """The pool's part of every node that it has a claim on, and of nodes that are gone while its members hold blocks.
+
+    A node that is gone counts as failed with the blocks that are held there: it stays provisioned, as unhealthy (C4).
+    """
+    facts: dict[str, InventoryNode] = {}
+    held = blocks_held_by_node(holdings)
+    nodes = []
+    for node in store.by(NODES_BY_POOL, NODES, (pool.namespace, pool.name)):
+        blocks = sum(claim.blocks for claim in claims_of(node) if claim.pool == pool_id(pool))
+        if not blocks:
+            continue
+        fact = inventory_node(store, class_, node, now=now)
+        facts[fact.name] = fact
+        # A node that lost GPUs under its claims offers only what is left of them.
+        excess = max(0, fact.claimed_blocks - fact.blocks)
+        there = max(min(held.get(fact.name, 0), blocks), blocks - excess)
+        nodes.append(PoolNode(fact.name, there, usable=fact.usable, failed=fact.failed))
+    for name, lost in sorted(held.items()):
+        if name not in facts and store.get(Ref(NODES, "", name)) is None:
+            nodes.append(PoolNode(name, lost, usable=False, failed=True))
+    foreign = tuple(
+        f"{pod['metadata'].get('namespace', '')}/{pod['metadata']['name']} on {name}"
+        for name, fact in sorted(facts.items())
+        if fact.foreign_blocks
+        for pod in store.by(PODS_BY_NODE, FOREIGN_PODS, name)
+    )
+    return PoolPlaces(tuple(sorted(nodes, key=lambda node: node.name)), facts, foreign)
+
+
+def pools_of_class(store: Store, class_name: str) -> list[ComputeUnitPool]:
+    return [parse_pool(store, obj) for obj in store.by(POOLS_BY_CLASS, COMPUTE_UNIT_POOLS, class_name)]

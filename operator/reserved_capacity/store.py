@@ -1,0 +1,378 @@
+"""Owns what the watches saw: the newest known state of every object that we look at, with indexes over it.
+
+Three sources feed it: watch events (`observe`, `forget`), periodic LISTs (`replace`) and the answers to our own writes
+(`observe`). resourceVersions order them, whatever order they arrive in, so the store never goes back: neither behind
+our own last write, nor to an object that it has seen deleted. Every change is announced to the subscribers, whichever
+source it came from; thus what a reconciler writes wakes those who depend on it, though the watch event that follows is
+no news any more.
+
+Stored objects are shared and never altered in place, only replaced: callers must not mutate what they get.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Hashable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+from pydantic import BaseModel
+
+from reserved_capacity.ports import (
+    CHILD_KINDS,
+    COMPUTE_UNIT_POOLS,
+    ENDPOINT_SLICES,
+    MODEL_INSTANCES,
+    NODES,
+    PODS,
+    TOKEN_UNIT_RESERVATIONS,
+    JsonObject,
+    Listing,
+    Ref,
+    Resource,
+)
+
+MANAGED_BY = "app.kubernetes.io/managed-by=reserved-capacity"
+NOT_MANAGED_BY = "app.kubernetes.io/managed-by!=reserved-capacity"
+INSTANCE_LABEL = "reservedcapacity.io/instance"
+
+# Pods of others that use our GPUs. They are listed, not watched, and kept apart from ours by a resource of their own.
+FOREIGN_PODS = Resource("", "v1", "pods#foreign", "Pod", namespaced=True)
+
+# Of these kinds we look at our own objects only. An object that leaves the selector arrives as deleted.
+LABEL_SELECTORS: Mapping[Resource, str] = dict.fromkeys((PODS, *CHILD_KINDS, ENDPOINT_SLICES), MANAGED_BY) | {
+    FOREIGN_PODS: NOT_MANAGED_BY
+}
+
+_TOMBSTONES = 20_000
+_NODE_STATUS_NOISE = frozenset({"images", "volumesInUse", "volumesAttached"})
+
+Model = TypeVar("Model", bound=BaseModel)
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One object became known (old is None), different, or gone (new is None)."""
+
+    ref: Ref
+    old: JsonObject | None
+    new: JsonObject | None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Index:
+    """Objects of some resources by any keys that `keys(object)` computes from their content. Compared by identity."""
+
+    name: str
+    resources: frozenset[Resource]
+    keys: Callable[[JsonObject], Iterable[Hashable]]
+
+
+def _spec_field(*path: str) -> Callable[[JsonObject], Iterable[Hashable]]:
+    def keys(obj: JsonObject) -> Iterable[Hashable]:
+        value: Any = obj.get("spec")
+        for part in path:
+            value = value.get(part) if isinstance(value, dict) else None
+        return (value,) if isinstance(value, str) and value else ()
+
+    return keys
+
+
+def _by_instance(obj: JsonObject) -> Iterable[Hashable]:
+    metadata = obj["metadata"]
+    name = (metadata.get("labels") or {}).get(INSTANCE_LABEL)
+    return ((metadata.get("namespace", ""), name),) if name else ()
+
+
+def _by_pool(obj: JsonObject) -> Iterable[Hashable]:
+    return ((obj["metadata"].get("namespace", ""), pool) for pool in _spec_field("poolRef")(obj))
+
+
+def _by_owner(obj: JsonObject) -> Iterable[Hashable]:
+    return tuple(owner["uid"] for owner in obj["metadata"].get("ownerReferences") or () if owner.get("uid"))
+
+
+# Key: (namespace, name of the ModelInstance), for everything that carries the label.
+BY_INSTANCE = Index("by-instance", frozenset({*CHILD_KINDS, PODS, ENDPOINT_SLICES}), _by_instance)
+# Key: uid of an owner.
+BY_OWNER = Index("by-owner", frozenset({*CHILD_KINDS, PODS, ENDPOINT_SLICES}), _by_owner)
+# Key: (namespace, name of the pool).
+INSTANCES_BY_POOL = Index("instances-by-pool", frozenset({MODEL_INSTANCES}), _by_pool)
+# Key: name of the offering.
+BY_OFFERING = Index("by-offering", frozenset({MODEL_INSTANCES, TOKEN_UNIT_RESERVATIONS}), _spec_field("offering"))
+# Key: name of the AcceleratorClass.
+POOLS_BY_CLASS = Index("pools-by-class", frozenset({COMPUTE_UNIT_POOLS}), _spec_field("acceleratorClass"))
+# Key: name of the PriceBook.
+BY_PRICE_BOOK = Index(
+    "by-price-book", frozenset({COMPUTE_UNIT_POOLS, TOKEN_UNIT_RESERVATIONS}), _spec_field("priceBookRef")
+)
+# Key: name of the Node.
+PODS_BY_NODE = Index("pods-by-node", frozenset({PODS, FOREIGN_PODS}), _spec_field("nodeName"))
+
+STANDARD_INDEXES = (
+    BY_INSTANCE,
+    BY_OWNER,
+    INSTANCES_BY_POOL,
+    BY_OFFERING,
+    POOLS_BY_CLASS,
+    BY_PRICE_BOOK,
+    PODS_BY_NODE,
+)
+
+_Place = tuple[str, str]
+
+
+@dataclass(slots=True)
+class _Shelf:
+    """All that is known of one resource."""
+
+    objects: dict[_Place, JsonObject] = field(default_factory=dict)
+    tombstones: OrderedDict[str, int] = field(default_factory=OrderedDict)
+    indexed: dict[Index, dict[Hashable, set[_Place]]] = field(default_factory=dict)
+    listed_version: int | None = None
+
+
+class Store:
+    def __init__(self, indexes: Iterable[Index] = STANDARD_INDEXES) -> None:
+        self._shelves: dict[Resource, _Shelf] = {}
+        self._indexes = tuple(indexes)
+        self._subscribers: list[Callable[[Change], None]] = []
+        self._parsed: dict[Ref, tuple[str, str, type[BaseModel], BaseModel]] = {}
+
+    # ------------------------------------------------------------------------------------------------ what was seen
+
+    def subscribe(self, subscriber: Callable[[Change], None]) -> None:
+        """Have every change announced, after it is in the store. A subscriber must not raise, nor alter the store."""
+        self._subscribers.append(subscriber)
+
+    def observe(self, resource: Resource, obj: JsonObject) -> Change | None:
+        """Take in one state of an object; None if it is older than what is known, or the same but for its version.
+
+        A version that brings nothing new is kept all the same, so that preconditions are fresh.
+        """
+        change = self._observe(resource, trimmed(resource, obj))
+        self._announce(change)
+        return change
+
+    def forget(self, resource: Resource, obj: JsonObject) -> Change | None:
+        """Take in that this incarnation is gone (or has left our label selector); None if that is no news."""
+        place, uid, version = _place(obj), _uid(obj), _version(obj)
+        shelf = self._shelf(resource)
+        self._bury(shelf, uid, version)
+        stored = shelf.objects.get(place)
+        if stored is None or _uid(stored) != uid or _version(stored) > version:
+            return None  # another incarnation is there by now, or it is back
+        change = self._remove(resource, shelf, place)
+        self._announce(change)
+        return change
+
+    def replace(self, resource: Resource, listing: Listing) -> list[Change]:
+        """Take in a complete LIST: what it lacks is gone, unless it is newer than the LIST. Returns what changed."""
+        shelf = self._shelf(resource)
+        version = int(listing.resource_version)
+        if shelf.listed_version is not None and version < shelf.listed_version:
+            # A LIST is a consistent read, so its version only ever grows: the cluster was restored from a backup. What
+            # we know never happened; versions of then and now cannot be compared.
+            listed = {_place(obj) for obj in listing.items}
+            changes = [self._remove(resource, shelf, place) for place in sorted(set(shelf.objects) - listed)]
+            for place in shelf.objects:
+                shelf.objects[place] = _with_version(shelf.objects[place], "0")
+            shelf.tombstones.clear()
+        else:
+            changes = self._remove_unlisted(resource, shelf, listing, version)
+        for obj in listing.items:
+            change = self._observe(resource, trimmed(resource, obj))
+            if change is not None:
+                changes.append(change)
+        shelf.listed_version = version
+        for change in changes:
+            self._announce(change)
+        return changes
+
+    # ------------------------------------------------------------------------------------------------ what is known
+
+    def synced(self, resource: Resource) -> bool:
+        """Whether a complete LIST has been taken in."""
+        shelf = self._shelves.get(resource)
+        return shelf is not None and shelf.listed_version is not None
+
+    def get(self, ref: Ref) -> JsonObject | None:
+        shelf = self._shelves.get(ref.resource)
+        return shelf.objects.get((ref.namespace, ref.name)) if shelf else None
+
+    def all(self, resource: Resource) -> list[JsonObject]:
+        """Every object of the resource, by namespace and name."""
+        shelf = self._shelves.get(resource)
+        return [shelf.objects[place] for place in sorted(shelf.objects)] if shelf else []
+
+    def in_namespace(self, resource: Resource, namespace: str) -> list[JsonObject]:
+        """The objects of one namespace, by name."""
+        shelf = self._shelves.get(resource)
+        return [shelf.objects[place] for place in sorted(shelf.objects) if place[0] == namespace] if shelf else []
+
+    def by(self, index: Index, resource: Resource, key: Hashable) -> list[JsonObject]:
+        """The objects of `resource` that `index` files under `key`, by namespace and name."""
+        if index not in self._indexes:
+            raise KeyError(f"index {index.name} is not registered with this store")
+        if resource not in index.resources:
+            raise KeyError(f"index {index.name} does not cover {resource}")
+        shelf = self._shelves.get(resource)
+        places = shelf.indexed.get(index, {}).get(key, ()) if shelf else ()
+        return [shelf.objects[place] for place in sorted(places)] if shelf else []
+
+    def parsed(self, ref: Ref, model: type[Model]) -> Model | None:
+        """The object as `model`, parsed once per version; None if there is none. Raises pydantic's ValidationError.
+
+        Shared like the object itself: not to be mutated.
+        """
+        obj = self.get(ref)
+        if obj is None:
+            self._parsed.pop(ref, None)
+            return None
+        uid, version = obj["metadata"]["uid"], obj["metadata"]["resourceVersion"]
+        cached = self._parsed.get(ref)
+        if cached is not None and cached[:3] == (uid, version, model) and isinstance(cached[3], model):
+            return cached[3]
+        value = model.model_validate(obj)
+        self._parsed[ref] = (uid, version, model, value)
+        return value
+
+    # ------------------------------------------------------------------------------------------------------ internals
+
+    def _shelf(self, resource: Resource) -> _Shelf:
+        return self._shelves.setdefault(resource, _Shelf())
+
+    def _announce(self, change: Change | None) -> None:
+        if change is not None:
+            for subscriber in self._subscribers:
+                subscriber(change)
+
+    def _observe(self, resource: Resource, obj: JsonObject) -> Change | None:
+        place, uid, version = _place(obj), _uid(obj), _version(obj)
+        shelf = self._shelf(resource)
+        if version <= shelf.tombstones.get(uid, -1):
+            return None
+        stored = shelf.objects.get(place)
+        if stored is not None:
+            # Two incarnations compare as well: versions are of the resource, not of the object.
+            if _version(stored) >= version:
+                return None
+            if _same_content(stored, obj):
+                shelf.objects[place] = obj
+                return None
+        self._unindex(resource, shelf, place)
+        shelf.objects[place] = obj
+        for index in self._indexes:
+            if resource in index.resources:
+                for key in index.keys(obj):
+                    shelf.indexed.setdefault(index, {}).setdefault(key, set()).add(place)
+        return Change(Ref(resource, *place), stored, obj)
+
+    def _remove_unlisted(self, resource: Resource, shelf: _Shelf, listing: Listing, version: int) -> list[Change]:
+        listed = {_place(obj) for obj in listing.items}
+        changes = []
+        for place in sorted(set(shelf.objects) - listed):
+            stored = shelf.objects[place]
+            if _version(stored) <= version:
+                self._bury(shelf, _uid(stored), version)
+                changes.append(self._remove(resource, shelf, place))
+        return changes
+
+    def _remove(self, resource: Resource, shelf: _Shelf, place: _Place) -> Change:
+        self._unindex(resource, shelf, place)
+        ref = Ref(resource, *place)
+        self._parsed.pop(ref, None)
+        return Change(ref, shelf.objects.pop(place), None)
+
+    def _unindex(self, resource: Resource, shelf: _Shelf, place: _Place) -> None:
+        stored = shelf.objects.get(place)
+        if stored is None:
+            return
+        for index in self._indexes:
+            if resource in index.resources:
+                entries = shelf.indexed.get(index, {})
+                for key in index.keys(stored):
+                    entries[key].discard(place)
+                    if not entries[key]:
+                        del entries[key]
+
+    @staticmethod
+    def _bury(shelf: _Shelf, uid: str, version: int) -> None:
+        shelf.tombstones[uid] = max(version, shelf.tombstones.pop(uid, version))
+        while len(shelf.tombstones) > _TOMBSTONES:
+            shelf.tombstones.popitem(last=False)
+
+
+def trimmed(resource: Resource, obj: JsonObject) -> JsonObject:
+    """A copy (sharing what it does not alter) without what nobody decides on: bookkeeping, and a Node's heartbeats."""
+    metadata = {key: value for key, value in obj["metadata"].items() if key != "managedFields"}
+    result = {**obj, "metadata": metadata}
+    if resource == NODES and isinstance(obj.get("status"), dict):
+        status = {key: value for key, value in obj["status"].items() if key not in _NODE_STATUS_NOISE}
+        status["conditions"] = [
+            {key: value for key, value in condition.items() if key != "lastHeartbeatTime"}
+            for condition in status.get("conditions") or ()
+        ]
+        result["status"] = status
+    return result
+
+
+def foreign_gpu_pods(listing: Listing, gpu_resources: frozenset[str]) -> Listing:
+    """Of a LIST of pods those that hold GPUs: bound, not finished, and with a request for one of `gpu_resources` or
+    any resource that calls itself a GPU. Reduced to where they are and what they ask for."""
+    return Listing(
+        [_reduced(pod) for pod in listing.items if _holds_gpus(pod, gpu_resources)], listing.resource_version
+    )
+
+
+def _holds_gpus(pod: JsonObject, gpu_resources: frozenset[str]) -> bool:
+    if not pod["spec"].get("nodeName") or (pod.get("status") or {}).get("phase") in ("Succeeded", "Failed"):
+        return False
+    return any(
+        str(quantity) != "0" and (name in gpu_resources or "gpu" in name)
+        for container in _containers(pod)
+        for name, quantity in container["resources"]["requests"].items()
+    )
+
+
+def _containers(pod: JsonObject) -> list[JsonObject]:
+    """Name and requests of every container. For extended resources limits count as requests, as they do to Kubernetes."""
+    containers = []
+    for container in [*(pod["spec"].get("initContainers") or ()), *(pod["spec"].get("containers") or ())]:
+        resources = container.get("resources") or {}
+        requests = {**(resources.get("limits") or {}), **(resources.get("requests") or {})}
+        containers.append({"name": container["name"], "resources": {"requests": requests}})
+    return containers
+
+
+def _reduced(pod: JsonObject) -> JsonObject:
+    kept = ("name", "namespace", "uid", "resourceVersion", "labels", "deletionTimestamp")
+    return {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {key: pod["metadata"][key] for key in kept if key in pod["metadata"]},
+        "spec": {"nodeName": pod["spec"]["nodeName"], "containers": _containers(pod)},
+    }
+
+
+def _place(obj: JsonObject) -> _Place:
+    metadata = obj["metadata"]
+    return (metadata.get("namespace") or "", metadata["name"])
+
+
+def _uid(obj: JsonObject) -> str:
+    return str(obj["metadata"]["uid"])
+
+
+def _version(obj: JsonObject) -> int:
+    return int(obj["metadata"]["resourceVersion"])
+
+
+def _with_version(obj: JsonObject, version: str) -> JsonObject:
+    return {**obj, "metadata": {**obj["metadata"], "resourceVersion": version}}
+
+
+def _same_content(old: JsonObject, new: JsonObject) -> bool:
+    if old["metadata"]["uid"] != new["metadata"]["uid"]:
+        return False
+    return _with_version(old, "") == _with_version(new, "")

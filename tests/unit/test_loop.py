@@ -1,0 +1,299 @@
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from reserved_capacity.adapters.remembering import RememberingCluster
+from reserved_capacity.loop import FORBIDDEN_RETRY_SECONDS, Loop
+from reserved_capacity.ports import (
+    ACCELERATOR_CLASSES,
+    MODEL_INSTANCES,
+    PODS,
+    WATCHED,
+    Conflict,
+    Forbidden,
+    Invalid,
+    JsonObject,
+    NotFound,
+    OutcomeUnknown,
+    Precondition,
+    Ref,
+    Resource,
+    Throttled,
+    Unavailable,
+)
+from reserved_capacity.queue import Key, WorkQueue
+from reserved_capacity.resync import Freshness, Resync
+from reserved_capacity.store import FOREIGN_PODS, Store
+from tests.fakes.cluster import FakeCluster
+
+KEY = Key("instance", "acme", "chat")
+CHAT = Ref(MODEL_INSTANCES, "acme", "chat")
+
+
+def keys_for(resource: Resource, old: JsonObject | None, new: JsonObject | None, _store: Store) -> Iterable[Key]:
+    metadata = (new or old or {})["metadata"]
+    if metadata["name"] == "unroutable":
+        raise LookupError(resource)
+    if resource == MODEL_INSTANCES:
+        yield Key("instance", metadata["namespace"], metadata["name"])
+
+
+@dataclass
+class World:
+    """A loop whose time stands still unless a test moves it."""
+
+    time: float = 0.0
+    now_: datetime = datetime(2026, 3, 1, tzinfo=UTC)
+    fake: FakeCluster = field(default_factory=FakeCluster)
+    store: Store = field(default_factory=Store)
+    turns: list[Key] = field(default_factory=list)
+    then: Callable[[Key], Awaitable[datetime | None]] | None = None
+
+    def __post_init__(self) -> None:
+        self.fake.attach(self.store)
+        self.cluster = RememberingCluster(self.fake, self.store)
+        self.queue = WorkQueue(lambda: self.time)
+        self.loop = Loop(self.cluster, self.store, self, keys_for, {"instance": self._reconcile}, self.queue)
+
+    def now(self) -> datetime:
+        return self.now_
+
+    def recorded(self, api_timestamp: datetime) -> datetime:
+        return api_timestamp
+
+    async def _reconcile(self, key: Key) -> datetime | None:
+        self.turns.append(key)
+        return await self.then(key) if self.then else None
+
+    def make(self, name: str = "chat") -> JsonObject:
+        return self.fake.user_create(MODEL_INSTANCES, {"metadata": {"name": name, "namespace": "acme"}, "spec": {}})
+
+    async def turn(self) -> None:
+        """Work on what is due now."""
+        while (key := self.queue.take()) is not None:
+            try:
+                await self.loop.reconcile(key)
+            finally:
+                self.queue.done(key)
+
+    def raises(self, error: BaseException) -> None:
+        async def then(_key: Key) -> None:
+            raise error
+
+        self.then = then
+
+
+@pytest.fixture
+def world() -> World:
+    return World()
+
+
+async def test_nothing_is_reconciled_before_the_gate_is_open_and_then_everything_is(world: World) -> None:
+    world.make()
+    await world.turn()
+    assert world.turns == []
+    world.loop.open()
+    await world.turn()
+    assert world.turns == [KEY]
+    world.fake.user_patch(CHAT, {"spec": {"x": 1}})
+    world.fake.user_delete(CHAT)
+    await world.turn()
+    assert world.turns == [KEY, KEY]
+
+
+async def test_our_own_write_wakes_whoever_depends_on_it_once(world: World) -> None:
+    obj = world.make()
+    world.loop.open()
+    await world.turn()
+    seen = Precondition(obj["metadata"]["uid"], obj["metadata"]["resourceVersion"])
+    world.fake.hold_events()
+    await world.cluster.replace_status(CHAT, seen, {**obj, "status": {"x": 1}})
+    assert (world.store.get(CHAT) or {})["status"] == {"x": 1}, "the store knows before the watch tells"
+    await world.turn()
+    assert len(world.turns) == 2
+    world.fake.deliver_events()
+    await world.turn()
+    assert len(world.turns) == 2
+
+
+async def test_a_change_that_cannot_be_routed_harms_nobody_else(world: World) -> None:
+    world.loop.open()
+    world.make("unroutable")
+    world.make()
+    await world.turn()
+    assert world.turns == [KEY]
+
+
+async def test_a_deadline_wakes_its_key_and_none_removes_it(world: World) -> None:
+    midnight = world.now_ + timedelta(hours=5)
+
+    async def then(_key: Key) -> datetime | None:
+        return midnight if world.now_ < midnight else None
+
+    world.then = then
+    world.make()
+    world.loop.open()
+    await world.turn()
+    world.loop.enqueue_due()
+    await world.turn()
+    assert len(world.turns) == 1
+    world.now_ += timedelta(days=400)
+    world.loop.enqueue_due()
+    await world.turn()
+    assert len(world.turns) == 2
+    assert len(world.loop.deadlines) == 0
+
+
+@pytest.mark.parametrize(
+    ("error", "least", "most"),
+    [
+        (Conflict("x"), 0.0, 0.1),
+        (NotFound("x"), 0.0, 0.1),
+        (Unavailable("x"), 0.0, 0.1),
+        (OutcomeUnknown("x"), 0.0, 0.1),
+        (Invalid("x"), 0.0, 0.1),
+        (ValueError("a defect"), 0.0, 0.1),
+        (Throttled("x", retry_after=7.0), 7.0, 7.0),
+        (Forbidden("x"), FORBIDDEN_RETRY_SECONDS, FORBIDDEN_RETRY_SECONDS),
+    ],
+)
+async def test_every_failure_is_tried_again_after_its_time(
+    world: World, error: Exception, least: float, most: float
+) -> None:
+    world.make()
+    world.loop.open()
+    world.raises(error)
+    await world.turn()
+    wait = world.queue.next_due_in()
+    assert wait is not None
+    assert least <= wait <= most
+    world.then = None
+    world.time += wait
+    await world.turn()
+    assert world.turns == [KEY, KEY]
+    assert world.queue.depth == 0
+
+
+async def test_failures_in_a_row_wait_longer_and_longer(world: World) -> None:
+    world.make()
+    world.loop.open()
+    world.raises(Unavailable("down"))
+    for _ in range(12):
+        await world.turn()
+        world.time += world.queue.next_due_in() or 0
+    assert len(world.turns) == 12
+    assert world.time > 30
+
+
+async def test_the_object_of_a_failed_write_is_read_before_the_next_turn(world: World) -> None:
+    obj = world.make()
+    seen = Precondition(obj["metadata"]["uid"], obj["metadata"]["resourceVersion"])
+    world.fake.hold_events()  # the watch lags behind somebody else's change
+    world.fake.user_patch(CHAT, {"spec": {"x": 1}})
+
+    async def then(_key: Key) -> None:
+        await world.cluster.patch(CHAT, seen, {"metadata": {"labels": {"a": "b"}}})
+
+    world.then = then
+    world.loop.open()
+    await world.turn()
+    assert (world.store.get(CHAT) or {})["spec"] == {}
+    world.then = None
+    world.time += 1
+    await world.turn()
+    assert (world.store.get(CHAT) or {})["spec"] == {"x": 1}
+
+
+async def test_a_write_that_found_its_object_gone_takes_it_out_of_the_store(world: World) -> None:
+    obj = world.make()
+    seen = Precondition(obj["metadata"]["uid"], obj["metadata"]["resourceVersion"])
+    world.fake.hold_events()
+    world.fake.user_delete(CHAT)
+
+    async def then(_key: Key) -> None:
+        if world.store.get(CHAT):
+            await world.cluster.patch(CHAT, seen, {"metadata": {"labels": {"a": "b"}}})
+
+    world.then = then
+    world.loop.open()
+    await world.turn()
+    world.time += 1
+    await world.turn()
+    assert world.store.get(CHAT) is None
+
+
+async def test_workers_live_through_every_error_and_end_with_the_queue(world: World) -> None:
+    world.queue = world.loop.queue = WorkQueue(asyncio.get_running_loop().time)
+    world.raises(ValueError("a defect"))
+    world.loop.open()
+    workers = [asyncio.create_task(world.loop.work()) for _ in range(3)]
+    world.make()
+    await asyncio.sleep(0.3)
+    assert len(world.turns) >= 2
+    assert not any(worker.done() for worker in workers)
+    world.queue.close()
+    await asyncio.wait_for(asyncio.gather(*workers), 1)
+
+
+# ---------------------------------------------------------------------------------------------------------------- resync
+
+
+def a_resync(world: World, **options: Any) -> Resync:
+    return Resync(world.fake, world.store, Freshness(lambda: world.time), **options)
+
+
+async def test_synced_when_every_resource_has_been_listed() -> None:
+    world = World()
+    world.store = Store()
+    resync = a_resync(world)
+    for resource in WATCHED:
+        assert not resync.synced()
+        await resync.once(resource)
+    assert not resync.synced()
+    await resync.once(FOREIGN_PODS)
+    assert resync.synced()
+
+
+async def test_a_list_heals_what_the_watch_lost_and_says_so(world: World) -> None:
+    missed: list[tuple[str, int]] = []
+    resync = a_resync(world, missed=lambda kind, changes: missed.append((kind, changes)))
+    world.make("gone")
+    world.loop.open()
+    await world.turn()
+    world.fake.hold_events()
+    world.make()
+    world.fake.user_delete(Ref(MODEL_INSTANCES, "acme", "gone"))
+    world.fake.lose_events()
+    assert await resync.once(MODEL_INSTANCES) == 2
+    await world.turn()
+    assert {key.name for key in world.turns[1:]} == {"chat", "gone"}
+    assert missed == [("ModelInstance", 2)]
+    assert await resync.once(MODEL_INSTANCES) == 0
+
+
+async def test_a_list_counts_as_having_heard_of_the_resource(world: World) -> None:
+    resync = a_resync(world)
+    resync.freshness.expect(WATCHED)
+    world.time = 100
+    await resync.once(MODEL_INSTANCES)
+    ages = resync.freshness.ages()
+    assert ages[str(MODEL_INSTANCES)] == 0
+    assert ages[str(PODS)] == 100
+
+
+async def test_foreign_pods_are_known_by_what_classes_call_a_gpu(world: World) -> None:
+    spec = {"nodeName": "n", "containers": [{"name": "c", "resources": {"requests": {"example.com/npu": "1"}}}]}
+    labels = {"app.kubernetes.io/managed-by": "reserved-capacity"}
+    world.fake.user_create(PODS, {"metadata": {"name": "theirs", "namespace": "x"}, "spec": spec})
+    world.fake.user_create(PODS, {"metadata": {"name": "ours", "namespace": "x", "labels": labels}, "spec": spec})
+    resync = a_resync(world)
+    assert await resync.once(FOREIGN_PODS) == 0
+    world.fake.user_create(ACCELERATOR_CLASSES, {"metadata": {"name": "a"}, "spec": {"gpuResource": "example.com/npu"}})
+    assert await resync.once(FOREIGN_PODS) == 1
+    assert [pod["metadata"]["name"] for pod in world.store.all(FOREIGN_PODS)] == ["theirs"]
