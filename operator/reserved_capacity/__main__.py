@@ -1,0 +1,74 @@
+"""Owns the command line of the operator's process: `reserved-capacity run`."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from reserved_capacity.settings import (
+    DEFAULT_METRICS_PORT,
+    DEFAULT_NAMESPACE,
+    DEFAULT_PROBE_PORT,
+    Settings,
+    SettingsError,
+)
+
+EXIT_USAGE = 2
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Parse, run, and exit with the code of the run."""
+    parser = _parser()
+    given = vars(parser.parse_args(arguments))
+    given.pop("command")
+    try:
+        settings = Settings(**given)
+    except SettingsError as error:
+        parser.exit(EXIT_USAGE, f"reserved-capacity: {error}\n")
+    # Not before the arguments are known to be good: the libraries take a second to load, `--help` should not.
+    from reserved_capacity.main import run
+
+    sys.exit(run(settings))
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="reserved-capacity", description="The operator for reserved inference capacity."
+    )
+    commands = parser.add_subparsers(dest="command", required=True)
+    add = commands.add_parser("run", help="run the operator until SIGTERM").add_argument
+    add("--kubeconfig", type=Path, help="default: the pod's service account, else $KUBECONFIG or ~/.kube/config")
+    add(
+        "--namespace",
+        help=f"of its Lease and ConfigMaps; it watches all namespaces (default: the pod's, else {DEFAULT_NAMESPACE})",
+    )
+    add(
+        "--leader-elect",
+        type=_truth,
+        nargs="?",
+        const=True,
+        default=True,
+        metavar="true|false",
+        help="work only while holding the Lease (default: true)",
+    )
+    add("--database-url", help="accepted, not used yet (default: an embedded SQLite file)")
+    add("--billing-url", help="accepted, not used yet: where CloudEvents go")
+    add("--prometheus-url", help="accepted, not used yet")
+    add("--metrics-port", type=int, help=f"0: any free one (default: {DEFAULT_METRICS_PORT}, or any if that is taken)")
+    add("--probe-port", type=int, help=f"/livez and /readyz (default: {DEFAULT_PROBE_PORT}, or any if that is taken)")
+    add("--clock-offset-file", type=Path, help="seconds to add to the clock; only with --development")
+    add("--development", action="store_true", help="allow what must never happen in production")
+    return parser
+
+
+def _truth(text: str) -> bool:
+    values = {"true": True, "false": False}
+    if text.lower() not in values:
+        raise argparse.ArgumentTypeError(f"{text!r} is neither true nor false")
+    return values[text.lower()]
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,116 @@
+"""Owns how the API server is reached: where it is, whom it trusts and who we are, for our client and for Kopf's streams.
+
+Credentials come from a kubeconfig or the pod's service account, through the library's loaders. Nothing is cached for
+longer than a minute, and a 401 has everything loaded again: service account tokens rotate.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+from kubernetes.aio import client, config
+from kubernetes.aio.config import incluster_config
+
+_config: Any = config  # the loaders have no annotations
+
+_SERVICE_ACCOUNT = Path(incluster_config.SERVICE_TOKEN_FILENAME).parent
+
+
+def in_cluster() -> bool:
+    """Whether this process runs in a pod with a service account."""
+    return (_SERVICE_ACCOUNT / "token").is_file() and (_SERVICE_ACCOUNT / "namespace").is_file()
+
+
+def own_namespace() -> str | None:
+    """The namespace of the pod that this process runs in, or None outside a cluster."""
+    return (_SERVICE_ACCOUNT / "namespace").read_text(encoding="utf-8").strip() if in_cluster() else None
+
+
+class Access:
+    """One API server and one identity. Make it inside the event loop, with `Access.load`."""
+
+    def __init__(self, kubeconfig: Path | None) -> None:
+        self._kubeconfig = kubeconfig
+        self._configuration: Any = client.Configuration()
+        self._clients: list[Any] = []
+
+    @classmethod
+    async def load(cls, kubeconfig: Path | None) -> Access:
+        """From `kubeconfig`; without one from the service account in a pod, else from $KUBECONFIG or ~/.kube/config.
+
+        Raises kubernetes' ConfigException.
+        """
+        access = cls(kubeconfig)
+        await access.reload()
+        return access
+
+    async def reload(self) -> None:
+        """Read the credentials anew, for the clients that exist as well."""
+        if self._kubeconfig is None and in_cluster():
+            _config.load_incluster_config(client_configuration=self._configuration)
+            return
+        path = str(self._kubeconfig) if self._kubeconfig is not None else None
+        await _config.load_kube_config(config_file=path, client_configuration=self._configuration, persist_config=False)
+
+    @property
+    def server(self) -> str:
+        return str(self._configuration.host)
+
+    def api_client(self) -> Any:
+        """The library's client, over a connection pool of its own. `close()` closes it."""
+        # No proxy from the environment: whoever can set a variable could read what we send.
+        self._configuration.client_session_kwargs = {"trust_env": False}
+        # Ours decides what is sent again; the library must not.
+        self._configuration.retries = None
+        api_client = client.ApiClient(self._configuration)
+        api_client.user_agent = "reserved-capacity"
+        self._clients.append(api_client)
+        return api_client
+
+    def session(self, heard: Callable[[str], None]) -> aiohttp.ClientSession:
+        """A session for Kopf's streams. `heard(path of the URL)` is called when a request is accepted and for every piece
+        of its answer that arrives: so also for bookmarks, which Kopf keeps to itself."""
+        authenticator = client.ApiClient(self._configuration)
+
+        async def authenticated(
+            request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
+        ) -> aiohttp.ClientResponse:
+            headers: dict[str, str] = {}
+            await authenticator.update_params_for_auth(headers, [], ["BearerToken"], "", "", None)
+            request.headers.update(headers)
+            response = await handler(request)
+            if response.ok:
+                heard(request.url.path)  # a stream with nothing to say is opened anew every 70 seconds
+            response.content = _Heard(response.content, lambda: heard(request.url.path))  # type: ignore[assignment]
+            return response
+
+        return aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=0, ssl=authenticator.rest_client.ssl_context),
+            headers={"User-Agent": "reserved-capacity"},
+            middlewares=(authenticated,),
+            proxy=self._configuration.proxy,
+            trust_env=False,
+        )
+
+    async def close(self) -> None:
+        for api_client in self._clients:
+            await api_client.close()
+
+
+class _Heard:
+    """A body that tells of every chunk that is read from it, and is otherwise the body that it stands for."""
+
+    def __init__(self, body: Any, heard: Callable[[], None]) -> None:
+        self._body = body
+        self._heard = heard
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._body, name)
+
+    async def iter_chunked(self, size: int) -> Any:
+        async for chunk in self._body.iter_chunked(size):
+            self._heard()
+            yield chunk

@@ -1,0 +1,53 @@
+"""Owns what the process can be told: the settings of `reserved-capacity run`, checked, as one frozen value."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+LEASE_NAME = "reserved-capacity"
+DEFAULT_NAMESPACE = "reserved-capacity"  # where manifests/install puts the operator and its right to the Lease
+DEFAULT_METRICS_PORT = 9090
+DEFAULT_PROBE_PORT = 8081
+WORKERS = 16
+DRAIN_SECONDS = 6.0
+
+
+class SettingsError(ValueError):
+    """A combination of settings that must not run; the message is for the person who gave it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """`namespace` None: the service account's, outside a cluster DEFAULT_NAMESPACE. A port of 0: any that is free; None:
+    the usual one, or any if that is taken (two processes on one machine must not stop each other)."""
+
+    kubeconfig: Path | None = None
+    namespace: str | None = None
+    leader_elect: bool = True
+    database_url: str | None = None
+    billing_url: str | None = None
+    prometheus_url: str | None = None
+    metrics_port: int | None = None
+    probe_port: int | None = None
+    clock_offset_file: Path | None = None
+    development: bool = False
+
+    def __post_init__(self) -> None:
+        if self.clock_offset_file is not None and not self.development:
+            raise SettingsError("--clock-offset-file falsifies contract dates: it is refused without --development")
+        for flag, port in (("--metrics-port", self.metrics_port), ("--probe-port", self.probe_port)):
+            if port is not None and not 0 <= port <= 65535:
+                raise SettingsError(f"{flag} {port}: a port is 0 (any) to 65535")
+        if self.metrics_port and self.metrics_port == self.probe_port:
+            raise SettingsError(f"--metrics-port and --probe-port are both {self.metrics_port}")
+
+    @property
+    def unused(self) -> tuple[str, ...]:
+        """The flags that were given and whose behaviour is not built yet."""
+        given = {
+            "--database-url": self.database_url,
+            "--billing-url": self.billing_url,
+            "--prometheus-url": self.prometheus_url,
+        }
+        return tuple(flag for flag, value in given.items() if value is not None)
