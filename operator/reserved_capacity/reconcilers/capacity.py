@@ -1,0 +1,194 @@
+"""Reconciles an AcceleratorClass: which nodes give blocks to which pools, and what the class says of itself.
+
+The only place that writes Nodes. All pools of a class are planned together, by one worker at a time (the queue never
+runs one key twice at once), and every write names the node's resourceVersion: a second operator loses the race
+instead of giving a block away twice (behaviour.md C2).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+from reserved_capacity.api import meta
+from reserved_capacity.api.acceleratorclass import (
+    AcceleratorClass,
+    AcceleratorClassStatus,
+    ClassComputeUnits,
+    NodeCounts,
+)
+from reserved_capacity.api.computeunitpool import ComputeUnitPool
+from reserved_capacity.domain.claims import ClaimDemand, NodeClaims, plan_claims
+from reserved_capacity.domain.conditions import ConditionValue, condition
+from reserved_capacity.domain.holdings import blocks_held_by_node
+from reserved_capacity.domain.nodes import InventoryNode, PoolId, failure_time
+from reserved_capacity.domain.reasons.provider import ClassReady
+from reserved_capacity.domain.units import blocks_of, cu_of
+from reserved_capacity.ports import ACCELERATOR_CLASSES, NODES, PODS, STATEFUL_SETS, Conflict, JsonObject, Ref
+from reserved_capacity.queue import Key
+from reserved_capacity.reconcilers.context import Context, condition_list
+from reserved_capacity.snapshot import (
+    MEMBERS_BY_NODE,
+    claims_annotation,
+    conditions_of,
+    contracted_cu,
+    gpus_of,
+    holdings_of,
+    inventory,
+    nodes_of_class,
+    parse_class,
+    pool_id,
+    pools_of_class,
+    repair_rules,
+    shape_of,
+)
+from reserved_capacity.store import NOT_MANAGED_BY, PODS_BY_NODE, foreign_gpu_pods
+
+_OUR_TAINT = {"key": meta.CLAIMED_TAINT, "value": meta.CLAIMED_VALUE, "effect": meta.CLAIMED_TAINT_EFFECT}
+
+
+async def reconcile(context: Context, key: Key) -> datetime | None:
+    """Returns when a node of the class fails if nothing changes until then."""
+    class_ = parse_class(context.store, key.name)
+    if class_ is None:
+        return None
+    now = context.clock.now()
+    nodes = inventory(context.store, class_, now=now)
+    pools = pools_of_class(context.store, key.name)
+    recorded = [pool for pool in pools if pool.status.observed_generation and not pool.metadata.deletion_timestamp]
+    unrecorded = frozenset((pool.namespace, pool.name) for pool in pools if not pool.status.observed_generation)
+    plan = plan_claims(nodes, [_demand(pool) for pool in recorded], occupied=_occupied(context, nodes, unrecorded))
+    by_name = {node.name: node for node in nodes}
+    for change in plan.changes:
+        await _write_claims(context, class_, by_name[change.node], change)
+    await _report(context, class_, now)
+    return _next_failure(context, class_, now)
+
+
+def _demand(pool: ComputeUnitPool) -> ClaimDemand:
+    accepted = [record.accepted_at for record in pool.status.commitments if record.accepted_at is not None]
+    created = pool.metadata.creation_timestamp
+    assert created is not None, "every stored object has a creation time"  # noqa: S101
+    return ClaimDemand(
+        pool=pool_id(pool),
+        contracted_blocks=blocks_of(contracted_cu(pool)),
+        first_accepted=min(accepted, default=created),
+        held=blocks_held_by_node(holdings_of(pool)),
+    )
+
+
+def _occupied(
+    context: Context, nodes: Sequence[InventoryNode], unrecorded: frozenset[tuple[str, str]]
+) -> dict[tuple[PoolId, str], int]:
+    """Claims that outlive their pool, by pool and node: members of it are still there (C7), or the pool is there again
+    and has not said yet what it holds (C2)."""
+    occupied: dict[tuple[PoolId, str], int] = {}
+    for node in nodes:
+        if not node.claims:
+            continue
+        ours = (
+            *context.store.by(PODS_BY_NODE, PODS, node.name),
+            *context.store.by(MEMBERS_BY_NODE, STATEFUL_SETS, node.name),
+        )
+        here = unrecorded | {
+            (obj["metadata"].get("namespace", ""), (obj["metadata"].get("labels") or {}).get(meta.POOL_LABEL))
+            for obj in ours
+        }
+        occupied |= {
+            (claim.pool, node.name): claim.blocks
+            for claim in node.claims
+            if (claim.pool.namespace, claim.pool.name) in here
+        }
+    return occupied
+
+
+async def _write_claims(context: Context, class_: AcceleratorClass, node: InventoryNode, change: NodeClaims) -> None:
+    observed = context.store.get(Ref(NODES, "", change.node))
+    if observed is None:
+        raise Conflict(f"node {change.node} went away while its claims were planned")
+    if sum(claim.blocks for claim in change.claims) > node.claimed_blocks:
+        await _check_foreign_pods(context, class_, node, change)
+    await context.patch(Ref(NODES, "", change.node), observed, node_patch(observed, change))
+
+
+async def _check_foreign_pods(
+    context: Context, class_: AcceleratorClass, node: InventoryNode, change: NodeClaims
+) -> None:
+    """C11: look at the node's other pods themselves before a claim grows; the list that was planned on may be old."""
+    resource = class_.spec.gpu_resource
+    listing = await context.cluster.list(
+        PODS, label_selector=NOT_MANAGED_BY, field_selector=f"spec.nodeName={change.node}"
+    )
+    pods = foreign_gpu_pods(listing, frozenset({resource})).items
+    foreign = shape_of(class_).blocks_used_by(sum(gpus_of(pod, resource) for pod in pods))
+    if sum(claim.blocks for claim in change.claims) > node.blocks - foreign:
+        raise Conflict(f"pods that are not ours use {foreign} blocks of node {change.node} by now")
+
+
+def node_patch(observed: JsonObject, change: NodeClaims) -> dict[str, Any]:
+    """The merge patch of our keys of a Node (api.md, Keys), and of nothing else."""
+    claimed = bool(change.claims)
+    others = [taint for taint in (observed.get("spec") or {}).get("taints") or () if taint["key"] != meta.CLAIMED_TAINT]
+    taints = [*others, _OUR_TAINT] if claimed else others
+    return {
+        "metadata": {
+            "annotations": {
+                meta.CLAIMS_ANNOTATION: claims_annotation(change.claims) if claimed else None,
+                meta.CLUSTER_AUTOSCALER_ANNOTATION: "true" if claimed else None,
+                meta.KARPENTER_ANNOTATION: "true" if claimed else None,
+            },
+            "labels": {meta.CLAIMED_LABEL: meta.CLAIMED_VALUE if claimed else None},
+        },
+        "spec": {"taints": taints or None},
+    }
+
+
+async def _report(context: Context, class_: AcceleratorClass, now: datetime) -> None:
+    ref = Ref(ACCELERATOR_CLASSES, "", class_.name)
+    observed = context.store.get(ref)
+    if observed is None:
+        return
+    nodes = inventory(context.store, class_, now=now)
+    status = AcceleratorClassStatus(
+        observed_generation=class_.metadata.generation,
+        nodes=NodeCounts(
+            total=len(nodes),
+            ready=sum(node.ready for node in nodes),
+            cordoned=sum(node.cordoned for node in nodes),
+            failed=sum(node.failed for node in nodes),
+        ),
+        compute_units=ClassComputeUnits(
+            total=cu_of(sum(node.blocks for node in nodes)),
+            claimed=cu_of(sum(node.claimed_blocks for node in nodes)),
+            free=cu_of(sum(node.free_blocks for node in nodes if node.usable)),
+            unhealthy=cu_of(sum(node.blocks for node in nodes if node.failed)),
+        ),
+        conditions=condition_list(
+            class_.status, (_ready(class_, nodes),), generation=class_.metadata.generation, now=now
+        ),
+    )
+    summary = f"{status.nodes.ready} of {status.nodes.total} nodes ready, {status.compute_units.free} CU free"
+    await context.publish(ref, observed, status.model_copy(update={"summary": summary}))
+
+
+def _ready(class_: AcceleratorClass, nodes: Sequence[InventoryNode]) -> ConditionValue:
+    if not nodes:
+        selector = ", ".join(f"{key}={value}" for key, value in sorted(class_.spec.node_selector.match_labels.items()))
+        return condition("Ready", ClassReady.NO_NODES, f"no Node has the labels {selector}: label the nodes")
+    full = blocks_of(class_.spec.compute_units_per_node)
+    fewer = [node.name for node in nodes if node.blocks < full]
+    if fewer:
+        return condition(
+            "Ready",
+            ClassReady.GPU_COUNT_MISMATCH,
+            f"{len(fewer)} of {len(nodes)} nodes have fewer than {class_.spec.gpus_per_node} allocatable "
+            f"{class_.spec.gpu_resource} and count for fewer blocks: {', '.join(fewer[:5])}",
+        )
+    return condition("Ready", ClassReady.READY, f"{len(nodes)} nodes have the GPUs that the class promises")
+
+
+def _next_failure(context: Context, class_: AcceleratorClass, now: datetime) -> datetime | None:
+    rules = repair_rules(class_)
+    times = [failure_time(conditions_of(node), rules) for node in nodes_of_class(context.store, class_)]
+    return min((at for at in times if at is not None and at > now), default=None)

@@ -1,0 +1,274 @@
+"""What a ModelInstance consists of, as pure builders: template, StatefulSet, Service, PodDisruptionBudget (R1).
+
+A template is rendered once, kept in a ControllerRevision, and never rendered again for members that run: so an edit of
+the offering, or a newer operator, changes no pod (R3).
+"""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from datetime import timedelta
+from typing import Any
+
+from reserved_capacity.api import meta
+from reserved_capacity.api.acceleratorclass import AcceleratorClass
+from reserved_capacity.api.modelinstance import ModelInstance
+from reserved_capacity.api.modeloffering import ModelOffering
+from reserved_capacity.api.serving import EnvVar, Resources, SecurityContext, ServingSpec
+from reserved_capacity.domain.holdings import Holding
+from reserved_capacity.domain.units import cu_of
+from reserved_capacity.ports import JsonObject
+from reserved_capacity.snapshot import (
+    HOSTNAME_LABEL,
+    shape_of,
+)
+
+CONTAINER = "server"
+MODEL_PATH = "/model"
+POD_INDEX_LABEL = "apps.kubernetes.io/pod-index"
+_POD_SECURITY_FIELDS = ("runAsUser", "runAsGroup", "fsGroup", "runAsNonRoot", "seccompProfile")
+
+
+def render_template(
+    instance: ModelInstance, offering: ModelOffering, class_: AcceleratorClass, blocks: int
+) -> dict[str, Any]:
+    """Everything about a member but its name and its nodes; what a ControllerRevision keeps.
+
+    Raises LookupError when the offering lacks the snapshot or the profile (the caller has judged that before).
+    """
+    serving = offering.spec.reserved.serving
+    snapshot, profile = offering.spec.snapshot(instance.spec.snapshot), serving.profile(instance.spec.profile)
+    if snapshot is None or profile is None:
+        raise LookupError(f"{offering.name} has no {instance.spec.snapshot} or no profile {instance.spec.profile}")
+    served = serving.model_copy(
+        update={
+            "image": profile.image or serving.image,
+            "args": serving.args if profile.args is None else profile.args,
+            "env": _overridden(serving.env, profile.env),
+            "resources": profile.resources or serving.resources,
+        }
+    )
+    env = {
+        "MODEL_PATH": MODEL_PATH,
+        "MODEL_SNAPSHOT": snapshot.name,
+        "RESERVED_CU": str(cu_of(blocks)),
+    }
+    gpus = blocks // offering.spec.reserved.nodes_per_instance * shape_of(class_).gpus_per_block
+    return {
+        "snapshot": snapshot.name,
+        "profile": profile.name,
+        "computeUnits": cu_of(blocks),
+        "port": served.port,
+        "pod": {
+            "metadata": {"labels": dict(served.labels), "annotations": dict(served.annotations)},
+            "spec": _pod_spec(served, env, snapshot.artifact, {class_.spec.gpu_resource: str(gpus)}, class_),
+        },
+    }
+
+
+def revision_name(instance: str, template: Mapping[str, Any]) -> str:
+    """Deterministic: the same template has the same name, so a retry meets its own first attempt."""
+    digest = hashlib.sha256(json.dumps(template, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+    return f"{instance}-{digest[:10]}"
+
+
+def controller_revision(instance: ModelInstance, name: str, template: Mapping[str, Any]) -> JsonObject:
+    return {
+        "apiVersion": "apps/v1",
+        "kind": "ControllerRevision",
+        "metadata": _child_metadata(instance, name),
+        "revision": instance.metadata.generation,
+        "data": dict(template),
+    }
+
+
+def service(instance: ModelInstance, port: int) -> JsonObject:
+    """Selects the leader pod of every member; readiness decides which of them get traffic."""
+    return {
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": _child_metadata(instance, instance.name),
+        "spec": {
+            "selector": {meta.INSTANCE_LABEL: instance.name, POD_INDEX_LABEL: "0"},
+            "ports": [{"name": "http", "port": port, "targetPort": "http", "protocol": "TCP"}],
+        },
+    }
+
+
+def pod_disruption_budget(instance: ModelInstance, min_available_pods: int) -> JsonObject:
+    return {
+        "apiVersion": "policy/v1",
+        "kind": "PodDisruptionBudget",
+        "metadata": _child_metadata(instance, instance.name),
+        "spec": {
+            "minAvailable": min_available_pods,
+            # A pod that never became ready protects nothing; it must not hold up a drain.
+            "unhealthyPodEvictionPolicy": "AlwaysAllow",
+            "selector": {"matchLabels": {meta.INSTANCE_LABEL: instance.name}},
+        },
+    }
+
+
+def stateful_set(
+    instance: ModelInstance,
+    holding: Holding,
+    revision: str,
+    template: Mapping[str, Any],
+    *,
+    replicas: int,
+    hostnames: Sequence[str],
+) -> JsonObject:
+    """One member: pinned to its nodes, one pod on each, never updated in place (OnDelete)."""
+    labels = {
+        meta.MANAGED_BY_LABEL: meta.MANAGED_BY,
+        meta.INSTANCE_LABEL: instance.name,
+        meta.MEMBER_LABEL: holding.member,
+        meta.SNAPSHOT_LABEL: template["snapshot"],
+        meta.POOL_LABEL: instance.spec.pool_ref,
+    }
+    pod = copy.deepcopy(template["pod"])
+    pod["metadata"]["labels"] = {**pod["metadata"]["labels"], **labels}
+    pod["spec"]["affinity"] = _affinity(holding.member, hostnames)
+    body_metadata = _child_metadata(instance, holding.member)
+    body_metadata["labels"] = {**labels, meta.REVISION_LABEL: revision}
+    body_metadata["annotations"] = {
+        meta.PROFILE_ANNOTATION: template["profile"],
+        meta.COMPUTE_UNITS_ANNOTATION: str(cu_of(holding.blocks)),
+        meta.NODES_ANNOTATION: ",".join(holding.nodes),
+    }
+    return {
+        "apiVersion": "apps/v1",
+        "kind": "StatefulSet",
+        "metadata": body_metadata,
+        "spec": {
+            "replicas": replicas,
+            "serviceName": instance.name,
+            "podManagementPolicy": "Parallel",
+            "updateStrategy": {"type": "OnDelete"},
+            "revisionHistoryLimit": 0,
+            "selector": {"matchLabels": {meta.MEMBER_LABEL: holding.member}},
+            "template": pod,
+        },
+    }
+
+
+def selector_of(instance: str) -> str:
+    """The label selector of all pods of an instance, for the scale subresource."""
+    return f"{meta.INSTANCE_LABEL}={instance}"
+
+
+def endpoint_of(instance: ModelInstance, port: int) -> str:
+    return f"http://{instance.name}.{instance.namespace}.svc:{port}/v1"
+
+
+def _child_metadata(instance: ModelInstance, name: str) -> dict[str, Any]:
+    return {
+        "name": name,
+        "namespace": instance.namespace,
+        "labels": {meta.MANAGED_BY_LABEL: meta.MANAGED_BY, meta.INSTANCE_LABEL: instance.name},
+        "ownerReferences": [
+            {
+                "apiVersion": meta.API_VERSION,
+                "kind": meta.Kind.MODEL_INSTANCE.value,
+                "name": instance.name,
+                "uid": instance.metadata.uid,
+                "controller": True,
+            }
+        ],
+    }
+
+
+def _overridden(base: Sequence[EnvVar], over: Sequence[EnvVar]) -> tuple[EnvVar, ...]:
+    return tuple({each.name: each for each in (*base, *over)}.values())
+
+
+def _pod_spec(
+    serving: ServingSpec, env: Mapping[str, str], artifact: str, gpus: Mapping[str, str], class_: AcceleratorClass
+) -> dict[str, Any]:
+    pod_security, container_security = _security(serving.security_context)
+    mounts: list[dict[str, Any]] = [{"name": "model", "mountPath": MODEL_PATH, "readOnly": True}]
+    container = {
+        "name": CONTAINER,
+        "image": serving.image,
+        "args": list(serving.args),
+        # Ours come last: $(MODEL_PATH) in args means ours, whatever the offering sets.
+        "env": [each.to_wire() for each in serving.env if each.name not in env]
+        + [{"name": name, "value": value} for name, value in env.items()],
+        "ports": [{"name": "http", "containerPort": serving.port}],
+        "readinessProbe": {"httpGet": {"path": serving.readiness_path, "port": "http"}, "periodSeconds": 5},
+        "resources": _resources(serving.resources, gpus),
+        "volumeMounts": mounts,
+        **({"securityContext": container_security} if container_security else {}),
+    }
+    volumes: list[dict[str, Any]] = [
+        {"name": "model", "image": {"reference": artifact.removeprefix("oci://"), "pullPolicy": "IfNotPresent"}}
+    ]
+    if serving.shared_memory:
+        volumes.append({"name": "shm", "emptyDir": {"medium": "Memory", "sizeLimit": serving.shared_memory}})
+        mounts.append({"name": "shm", "mountPath": "/dev/shm"})  # noqa: S108 - where NCCL looks
+    optional = {
+        "imagePullSecrets": [{"name": name} for name in serving.image_pull_secrets],
+        "runtimeClassName": serving.runtime_class_name,
+        "serviceAccountName": serving.service_account_name,
+        "securityContext": pod_security,
+    }
+    return {
+        "automountServiceAccountToken": False,
+        "containers": [container],
+        "volumes": volumes,
+        "tolerations": _tolerations(class_),
+        **{key: value for key, value in optional.items() if value},
+    }
+
+
+def _resources(resources: Resources, gpus: Mapping[str, str]) -> dict[str, Any]:
+    return {
+        "limits": {**resources.limits, **gpus},
+        "requests": {**resources.requests, **gpus},
+    }
+
+
+def _security(context: SecurityContext | None) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The pod's and the container's half of one security context."""
+    wire = context.to_wire() if context is not None else {}
+    pod = {key: value for key, value in wire.items() if key in _POD_SECURITY_FIELDS}
+    container = {key: value for key, value in wire.items() if key not in _POD_SECURITY_FIELDS and value != {}}
+    if "capabilities" in container:
+        container["capabilities"] = {key: value for key, value in container["capabilities"].items() if value}
+    return pod, container
+
+
+def _tolerations(class_: AcceleratorClass) -> list[dict[str, Any]]:
+    """Our claim's taint, the device plugin's custom, and bad health for as long as the repair rule gives it (N1)."""
+    patience = max((rule.after for rule in class_.spec.repair), default=timedelta(minutes=10))
+    seconds = int(patience.total_seconds())
+    return [
+        {"key": meta.CLAIMED_TAINT, "operator": "Equal", "value": meta.CLAIMED_VALUE, "effect": "NoSchedule"},
+        {"key": class_.spec.gpu_resource, "operator": "Exists", "effect": "NoSchedule"},
+        *(
+            {
+                "key": f"node.kubernetes.io/{key}",
+                "operator": "Exists",
+                "effect": "NoExecute",
+                "tolerationSeconds": seconds,
+            }
+            for key in ("not-ready", "unreachable")
+        ),
+    ]
+
+
+def _affinity(member: str, hostnames: Sequence[str]) -> dict[str, Any]:
+    pinned = {"key": HOSTNAME_LABEL, "operator": "In", "values": list(hostnames)}
+    return {
+        "nodeAffinity": {
+            "requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": [{"matchExpressions": [pinned]}]}
+        },
+        "podAntiAffinity": {
+            "requiredDuringSchedulingIgnoredDuringExecution": [
+                {"topologyKey": HOSTNAME_LABEL, "labelSelector": {"matchLabels": {meta.MEMBER_LABEL: member}}}
+            ]
+        },
+    }

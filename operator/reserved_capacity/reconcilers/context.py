@@ -1,0 +1,104 @@
+"""What every reconciler has in hand: the ports, the store, and the board on which pools leave their verdicts."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from reserved_capacity.api.conditions import Condition, StatusModel
+from reserved_capacity.domain.conditions import ConditionValue, merged
+from reserved_capacity.domain.eligibility import Refusal
+from reserved_capacity.domain.holdings import Wait
+from reserved_capacity.ports import EVENTS, ApiError, Clock, Cluster, JsonObject, Precondition, Ref
+from reserved_capacity.queue import Key
+from reserved_capacity.reconcilers import events
+from reserved_capacity.store import Store
+
+CAPACITY, POOL, INSTANCE = "capacity", "pool", "instance"
+OFFERING, PRICE_BOOK, TOKENS = "offering", "pricebook", "tokens"
+
+
+@dataclass(frozen=True, slots=True)
+class Assessment:
+    """What the pool's plan said of one ModelInstance: of which generation, and why it is refused or waits."""
+
+    uid: str
+    generation: int
+    refusal: Refusal | None
+    wait: Wait | None
+    overdue: bool
+
+
+@dataclass(slots=True)
+class Board:
+    """The newest assessment of every instance, by (namespace, pool).
+
+    A cache of pure results, not a record: a restart computes it anew from the same world. Until a pool has been
+    planned, its instances say PendingEvaluation.
+    """
+
+    _pools: dict[tuple[str, str], Mapping[str, Assessment]] = field(default_factory=dict)
+
+    def post(self, namespace: str, pool: str, assessments: Mapping[str, Assessment]) -> set[str]:
+        """Replace a pool's assessments; returns the names of the instances for which something is new."""
+        before = self._pools.get((namespace, pool), {})
+        self._pools[namespace, pool] = assessments
+        return {name for name in {*before, *assessments} if before.get(name) != assessments.get(name)}
+
+    def of(self, namespace: str, pool: str, instance: str) -> Assessment | None:
+        return self._pools.get((namespace, pool), {}).get(instance)
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """`cluster` is one that puts what it reads and writes into `store` (adapters.remembering)."""
+
+    cluster: Cluster
+    store: Store
+    clock: Clock
+    enqueue: Callable[[Key], None]
+    board: Board = field(default_factory=Board)
+
+    async def patch(self, ref: Ref, observed: JsonObject, merge: Mapping[str, Any]) -> None:
+        """Change what was observed, provided that it is still that."""
+        await self.cluster.patch(ref, precondition_of(observed), merge)
+
+    async def publish(self, ref: Ref, observed: JsonObject, status: StatusModel) -> None:
+        """Write a status unless it is there already: settled means silent."""
+        wanted = status.to_wire()
+        before = observed.get("status") or {}
+        if wanted == before:
+            return
+        await self.cluster.replace_status(ref, precondition_of(observed), {**observed, "status": wanted})
+        event = events.of_transition(observed, before.get("conditions") or [], wanted["conditions"], self.clock.now())
+        if event is not None:
+            with contextlib.suppress(ApiError):  # a courtesy to people: the status has said it already
+                await self.cluster.create(EVENTS, event)
+
+
+def precondition_of(observed: JsonObject) -> Precondition:
+    return Precondition(observed["metadata"]["uid"], observed["metadata"]["resourceVersion"])
+
+
+def condition_list(
+    previous: StatusModel, current: tuple[ConditionValue, ...], *, generation: int, now: datetime
+) -> tuple[Condition, ...]:
+    """The conditions to write: `current`, each since its status last changed."""
+    before = [
+        ConditionValue(each.type, each.status, each.reason, each.message, each.last_transition_time)
+        for each in previous.conditions
+    ]
+    return tuple(
+        Condition(
+            type=value.type,
+            status=value.status,
+            observed_generation=generation,
+            last_transition_time=value.since or now,
+            reason=value.reason,
+            message=value.message,
+        )
+        for value in merged(before, current, now=now)
+    )

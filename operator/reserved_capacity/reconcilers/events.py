@@ -1,0 +1,53 @@
+"""Events for people: one whenever an object begins to need somebody, that is, Ready turns False or for another reason.
+
+Only on that transition, so `kubectl describe` tells what happened and nobody is flooded. Nothing reads them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from reserved_capacity.ports import EVENTS, JsonObject
+
+_NOTE_LENGTH = 1024  # the API server's limit
+
+
+def of_transition(
+    obj: JsonObject, before: Sequence[Mapping[str, Any]], after: Sequence[Mapping[str, Any]], now: datetime
+) -> JsonObject | None:
+    """The Event to post when an object's conditions turn from `before` to `after`; None for no such transition."""
+    old, new = _ready(before), _ready(after)
+    if new["status"] != "False" or (old["status"], old["reason"]) == ("False", new["reason"]):
+        return None
+    metadata = obj["metadata"]
+    moment = now.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    digest = hashlib.sha256(f"{metadata['uid']} {new['reason']} {moment}".encode()).hexdigest()[:16]
+    return {
+        "apiVersion": EVENTS.api_version,
+        "kind": EVENTS.kind,
+        # Events about cluster-scoped objects live in `default`, as Kubernetes' own do.
+        "metadata": {"name": f"{metadata['name']}.{digest}", "namespace": metadata.get("namespace") or "default"},
+        "eventTime": moment,
+        "type": "Warning",
+        "reason": new["reason"],
+        "action": "Reconcile",
+        "note": new["message"][:_NOTE_LENGTH],
+        "reportingController": "reservedcapacity.io/operator",
+        "reportingInstance": "reserved-capacity",
+        "regarding": {
+            "apiVersion": obj["apiVersion"],
+            "kind": obj["kind"],
+            "name": metadata["name"],
+            "namespace": metadata.get("namespace", ""),
+            "uid": metadata["uid"],
+            "resourceVersion": metadata["resourceVersion"],
+        },
+    }
+
+
+def _ready(conditions: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
+    absent = {"status": "", "reason": "", "message": ""}
+    return next((each for each in conditions if each["type"] == "Ready"), absent)

@@ -1,0 +1,319 @@
+"""Reconciles a ModelInstance: brings its children in line with what the pool's record says it holds, and reports.
+
+It decides nothing about capacity: holdings come from the pool's status, reasons from the pool's last plan. A member's
+StatefulSet is made only after its holding is on record, and the record is read anew from the API server just before,
+since a stale view could put a member on blocks that were given away meanwhile.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from reserved_capacity.api import meta
+from reserved_capacity.api.computeunitpool import ComputeUnitPool
+from reserved_capacity.api.modelinstance import ModelInstance
+from reserved_capacity.api.modeloffering import ModelOffering
+from reserved_capacity.domain.eligibility import Refusal
+from reserved_capacity.domain.holdings import Holding
+from reserved_capacity.domain.members import CreateMember, MembersPlan, ObservedMember, plan_members
+from reserved_capacity.domain.reasons.instance import InstanceAccepted
+from reserved_capacity.ports import (
+    COMPUTE_UNIT_POOLS,
+    CONTROLLER_REVISIONS,
+    MODEL_INSTANCES,
+    NODES,
+    POD_DISRUPTION_BUDGETS,
+    SERVICES,
+    STATEFUL_SETS,
+    AlreadyExists,
+    Conflict,
+    JsonObject,
+    NotFound,
+    Precondition,
+    Ref,
+    Resource,
+)
+from reserved_capacity.queue import Key
+from reserved_capacity.reconcilers import children
+from reserved_capacity.reconcilers.context import Assessment, Context
+from reserved_capacity.reconcilers.instance_report import InstanceReport, status_of
+from reserved_capacity.snapshot import (
+    HOSTNAME_LABEL,
+    holdings_of,
+    members_of,
+    parse_class,
+    parse_instance,
+    parse_offering,
+    parse_pool,
+)
+from reserved_capacity.store import BY_INSTANCE
+
+# How often a name that somebody else has is looked at again; no watch tells us of objects that are not ours, but the
+# periodic LIST drops from the store what is not there any more.
+NAME_TAKEN_RETRY = timedelta(seconds=60)
+
+
+async def reconcile(context: Context, key: Key) -> datetime | None:
+    ref = Ref(MODEL_INSTANCES, key.namespace, key.name)
+    observed = context.store.get(ref)
+    if observed is None or observed["metadata"].get("deletionTimestamp"):
+        await _stop_orphans(context, key, observed)
+        return None
+    world = _gather(context, parse_instance(context.store, observed))
+    taken = await _apply(context, world) if world.pool is not None else None
+    # What was written just now is part of what is reported.
+    world = _gather(context, world.instance)
+    report = InstanceReport(
+        instance=world.instance,
+        pool=world.pool,
+        offering=world.offering,
+        holdings=world.holdings,
+        assessment=world.assessment,
+        name_taken=taken,
+        port=_served_port(context, world),
+    )
+    status = status_of(context.store, report, context.clock.now())
+    await context.publish(ref, observed, status)
+    return context.clock.now() + NAME_TAKEN_RETRY if taken else None
+
+
+async def _apply(context: Context, world: _World) -> Refusal | None:
+    """Bring the children in line; returns the refusal if a name belongs to somebody else."""
+    for delete in world.plan.deletes:
+        if delete.member.name not in {holding.member for holding in world.holdings}:
+            await _confirm_not_held(context, world, delete.member)
+        await _delete_member(context, world.instance.namespace, delete.member)
+    for scale in world.plan.scales:
+        await _patch_member(context, world, scale.member, {"spec": {"replicas": scale.replicas}})
+    try:
+        if world.holdings:
+            await _ensure_children(context, world)
+        for create in world.plan.creates:
+            await _create_member(context, world, create)
+    except _NameTakenError as error:
+        return error.refusal
+    await _prune_revisions(context, world)
+    return None
+
+
+async def _ensure_children(context: Context, world: _World) -> None:
+    instance = world.instance
+    if world.plan.creates and world.plan.revision == world.rendered_revision:
+        body = children.controller_revision(instance, world.rendered_revision, world.rendered)
+        await _ensure(context, CONTROLLER_REVISIONS, body, world)
+    if world.port is not None:
+        wanted = children.service(instance, world.port)
+        existing = await _ensure(context, SERVICES, wanted, world)
+        # The API server adds to a port what we leave to it (a nodePort, say): compare what is ours.
+        ports = [{key: each.get(key) for key in wanted["spec"]["ports"][0]} for each in existing["spec"]["ports"]]
+        if ports != wanted["spec"]["ports"] or existing["spec"].get("selector") != wanted["spec"]["selector"]:
+            await _patch(context, SERVICES, existing, {"spec": wanted["spec"]})
+    wanted = children.pod_disruption_budget(instance, world.min_available_pods)
+    existing = await _ensure(context, POD_DISRUPTION_BUDGETS, wanted, world)
+    if existing["spec"].get("minAvailable") != wanted["spec"]["minAvailable"]:
+        await _patch(context, POD_DISRUPTION_BUDGETS, existing, {"spec": wanted["spec"]})
+
+
+async def _create_member(context: Context, world: _World, create: CreateMember) -> None:
+    await _confirm_held(context, world, create.holding)
+    template = _template(context, world, create.revision)
+    hostnames = [_hostname(context, node) for node in create.holding.nodes]
+    body = children.stateful_set(
+        world.instance,
+        create.holding,
+        create.revision,
+        template,
+        replicas=create.replicas,
+        hostnames=hostnames,
+    )
+    await _ensure(context, STATEFUL_SETS, body, world)
+
+
+async def _confirm_held(context: Context, world: _World, holding: Holding) -> None:
+    """Reserve before create: the holding must be on record now, not only in our memory of it."""
+    if holding not in await _live_holdings(context, world):
+        raise Conflict(f"{holding.member} does not hold its blocks any more")
+
+
+async def _confirm_not_held(context: Context, world: _World, member: ObservedMember) -> None:
+    """A member without a holding is somebody's mistake and has to go; but first make sure that it is not ours."""
+    if member.name in {holding.member for holding in await _live_holdings(context, world)}:
+        raise Conflict(f"{member.name} has a holding that was not to be seen here yet")
+
+
+async def _live_holdings(context: Context, world: _World) -> tuple[Holding, ...]:
+    """The pool's record as the API server has it now. Raises Conflict if nobody has written one (yet, or any more)."""
+    ref = Ref(COMPUTE_UNIT_POOLS, world.instance.namespace, world.instance.spec.pool_ref)
+    live = await context.cluster.get(ref)
+    pool = ComputeUnitPool.parse(live) if live is not None else None
+    if pool is None or not pool.status.observed_generation:
+        raise Conflict(f"{ref} has no allocation record: it is rebuilt from its members before any of them is touched")
+    return holdings_of(pool)
+
+
+def _template(context: Context, world: _World, revision: str) -> dict[str, Any]:
+    ref = Ref(CONTROLLER_REVISIONS, world.instance.namespace, revision)
+    stored = context.store.get(ref)
+    if stored is None:
+        raise Conflict(f"{ref} is not to be seen yet")
+    data: dict[str, Any] = stored["data"]
+    return data
+
+
+async def _ensure(context: Context, resource: Resource, body: JsonObject, world: _World) -> JsonObject:
+    """The child, made if it is missing. Raises _NameTakenError when the name is somebody else's."""
+    metadata = body["metadata"]
+    ref = Ref(resource, metadata["namespace"], metadata["name"])
+    existing = context.store.get(ref)
+    if existing is None:
+        try:
+            return await context.cluster.create(resource, body)
+        except AlreadyExists:
+            existing = await context.cluster.get(ref)
+            if existing is None:
+                raise
+    if _owned_by(existing, world.instance):
+        return existing
+    if (existing["metadata"].get("labels") or {}).get(meta.MANAGED_BY_LABEL) == meta.MANAGED_BY:
+        # Left by an earlier incarnation of this instance, on its way out.
+        raise Conflict(f"{ref} still belongs to an instance that is gone")
+    raise _NameTakenError(ref)
+
+
+async def _patch(context: Context, resource: Resource, observed: JsonObject, merge: dict[str, Any]) -> None:
+    metadata = observed["metadata"]
+    await context.patch(Ref(resource, metadata["namespace"], metadata["name"]), observed, merge)
+
+
+async def _patch_member(context: Context, world: _World, member: ObservedMember, merge: dict[str, Any]) -> None:
+    observed = context.store.get(Ref(STATEFUL_SETS, world.instance.namespace, member.name))
+    if observed is not None:
+        await _patch(context, STATEFUL_SETS, observed, merge)
+
+
+async def _delete_member(context: Context, namespace: str, member: ObservedMember) -> None:
+    # By uid alone: a member is immutable, so any version of this incarnation may go.
+    ref = Ref(STATEFUL_SETS, namespace, member.name)
+    try:
+        await context.cluster.delete(ref, Precondition(member.uid, None))
+    except NotFound:
+        return
+
+
+async def _prune_revisions(context: Context, world: _World) -> None:
+    used = {member.revision for member in world.members} | {world.plan.revision}
+    used |= {create.revision for create in world.plan.creates}
+    for obj in context.store.by(BY_INSTANCE, CONTROLLER_REVISIONS, world.place):
+        if obj["metadata"]["name"] not in used and _owned_by(obj, world.instance):
+            ref = Ref(CONTROLLER_REVISIONS, world.instance.namespace, obj["metadata"]["name"])
+            await context.cluster.delete(ref, Precondition(obj["metadata"]["uid"], None))
+
+
+async def _stop_orphans(context: Context, key: Key, observed: JsonObject | None) -> None:
+    """The instance is gone: its members go too, in the foreground, so that their pods are gone before they are.
+
+    The garbage collector would do it as well, but in the background; the pool frees the blocks when both are gone.
+    """
+    alive = observed["metadata"]["uid"] if observed is not None else ""
+    for member in members_of(context.store, key.namespace, key.name):
+        if not member.terminating and (observed is None or member.owner_uid == alive):
+            await _delete_member(context, key.namespace, member)
+
+
+class _NameTakenError(Exception):
+    def __init__(self, ref: Ref) -> None:
+        super().__init__(str(ref))
+        self.refusal = Refusal(
+            InstanceAccepted.NAME_TAKEN,
+            f"{ref} exists and is not ours: rename this ModelInstance, or remove that object",
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class _World:
+    """Everything that one pass over an instance looks at, gathered once."""
+
+    instance: ModelInstance
+    pool: ComputeUnitPool | None
+    offering: ModelOffering | None
+    holdings: tuple[Holding, ...]
+    members: tuple[ObservedMember, ...]
+    assessment: Assessment | None
+    rendered: dict[str, Any]
+    rendered_revision: str
+    port: int | None
+    plan: MembersPlan
+
+    @property
+    def place(self) -> tuple[str, str]:
+        return (self.instance.namespace, self.instance.name)
+
+    @property
+    def min_available_pods(self) -> int:
+        """R1: pods - (instances - minAvailable), of what is held; one pod a member while members have one node."""
+        held = sum(holding.held for holding in self.holdings)
+        wanted = self.instance.spec.instances
+        minimum = self.instance.spec.upgrade.min_available
+        may_miss = 0 if minimum is None else max(0, wanted - minimum)
+        return max(0, held - may_miss)
+
+
+def _gather(context: Context, instance: ModelInstance) -> _World:
+    store = context.store
+    pool_obj = store.get(Ref(COMPUTE_UNIT_POOLS, instance.namespace, instance.spec.pool_ref))
+    pool = parse_pool(store, pool_obj) if pool_obj is not None else None
+    offering = parse_offering(store, instance.spec.offering)
+    holdings = tuple(each for each in holdings_of(pool) if each.instance == instance.name) if pool else ()
+    members = members_of(store, instance.namespace, instance.name)
+    rendered: dict[str, Any] = {}
+    held = [holding for holding in holdings if holding.held]
+    class_ = parse_class(store, pool.spec.accelerator_class) if pool else None
+    if held and offering is not None and class_ is not None:
+        try:
+            rendered = children.render_template(instance, offering, class_, held[0].blocks)
+        except LookupError:
+            rendered = {}  # the snapshot or profile is gone; running members keep their revision
+    revision = children.revision_name(instance.name, rendered) if rendered else ""
+    plan = plan_members(
+        holdings,
+        members,
+        owner_uid=instance.metadata.uid,
+        rendered_revision=revision,
+        pods_per_member=1,
+        suspended=instance.spec.suspend,
+    )
+    running = store.get(Ref(CONTROLLER_REVISIONS, instance.namespace, plan.revision)) if plan.revision else None
+    template = running["data"] if running is not None else rendered
+    return _World(
+        instance=instance,
+        pool=pool,
+        offering=offering,
+        holdings=holdings,
+        members=members,
+        assessment=context.board.of(instance.namespace, instance.spec.pool_ref, instance.name),
+        rendered=rendered,
+        rendered_revision=revision,
+        port=template.get("port"),
+        plan=plan,
+    )
+
+
+def _served_port(context: Context, world: _World) -> int | None:
+    """The port that clients know: the Service's, which stays while nothing runs."""
+    existing = context.store.get(Ref(SERVICES, *world.place))
+    if existing is None or not _owned_by(existing, world.instance):
+        return None
+    return next((int(port["port"]) for port in existing["spec"].get("ports") or ()), None)
+
+
+def _owned_by(obj: JsonObject, instance: ModelInstance) -> bool:
+    return any(owner.get("uid") == instance.metadata.uid for owner in obj["metadata"].get("ownerReferences") or ())
+
+
+def _hostname(context: Context, node: str) -> str:
+    """The node's hostname label, which affinity is about; on some clouds it differs from the node's name."""
+    stored = context.store.get(Ref(NODES, "", node))
+    labels = (stored["metadata"].get("labels") or {}) if stored is not None else {}
+    return str(labels.get(HOSTNAME_LABEL, node))

@@ -1,0 +1,168 @@
+"""The status of a ModelInstance, computed from what is there; the Service and its EndpointSlices say what serves (R2)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from reserved_capacity.api.computeunitpool import ComputeUnitPool
+from reserved_capacity.api.instancestatus import (
+    MAX_STATUS_MEMBERS,
+    InstanceCounts,
+    Member,
+    MemberPhase,
+    ModelInstanceStatus,
+    SnapshotView,
+)
+from reserved_capacity.api.modelinstance import ModelInstance
+from reserved_capacity.api.modeloffering import ModelOffering
+from reserved_capacity.domain.conditions import ConditionValue
+from reserved_capacity.domain.eligibility import Refusal
+from reserved_capacity.domain.holdings import Holding
+from reserved_capacity.domain.instance_conditions import InstanceObservation, conditions_of
+from reserved_capacity.domain.members import ObservedMember
+from reserved_capacity.domain.reasons.base import ConditionStatus
+from reserved_capacity.domain.reasons.instance import InstanceAccepted
+from reserved_capacity.domain.units import cu_of
+from reserved_capacity.reconcilers import children
+from reserved_capacity.reconcilers.context import Assessment, condition_list
+from reserved_capacity.snapshot import members_of, pods_of_member, ready_members
+from reserved_capacity.store import Store
+
+
+@dataclass(frozen=True, slots=True)
+class InstanceReport:
+    """What one pass knows of an instance. `pool` None: it does not exist."""
+
+    instance: ModelInstance
+    pool: ComputeUnitPool | None
+    offering: ModelOffering | None
+    holdings: tuple[Holding, ...]
+    assessment: Assessment | None
+    name_taken: Refusal | None
+    port: int | None
+
+    @property
+    def evaluated(self) -> bool:
+        """Has the pool weighed this very generation?"""
+        if self.pool is None:
+            return True
+        metadata, seen = self.instance.metadata, self.assessment
+        return seen is not None and seen.uid == metadata.uid and seen.generation == metadata.generation
+
+    @property
+    def refusal(self) -> Refusal | None:
+        if self.pool is None:
+            return Refusal(
+                InstanceAccepted.POOL_NOT_FOUND,
+                f"there is no ComputeUnitPool {self.instance.spec.pool_ref!r} in namespace {self.instance.namespace}: "
+                "create it, or make this instance anew with another one, since spec.poolRef is immutable",
+            )
+        if self.assessment is not None and self.assessment.refusal is not None:
+            return self.assessment.refusal
+        return self.name_taken
+
+
+def status_of(store: Store, report: InstanceReport, now: datetime) -> ModelInstanceStatus:
+    instance = report.instance
+    generation = instance.metadata.generation
+    members = members_of(store, instance.namespace, instance.name)
+    ready = ready_members(store, instance.namespace, instance.name)
+    held = [holding for holding in report.holdings if holding.held]
+    available = {holding.member for holding in held if holding.member in ready}
+    updated = {
+        member.name
+        for member in members
+        if member.snapshot == instance.spec.snapshot and member.profile == instance.spec.profile
+    } & {holding.member for holding in held}
+    values = conditions_of(_observation(report, held=len(held), available=len(available)))
+    return ModelInstanceStatus(
+        observed_generation=generation,
+        phase=_phase(values),
+        summary=values[-1].message[:1024],
+        instances=InstanceCounts(
+            desired=instance.spec.instances,
+            held=len(held),
+            available=len(available),
+            updated=len(updated),
+            updated_available=len(updated & available),
+        ),
+        selector=children.selector_of(instance.name),
+        compute_units=cu_of(sum(holding.blocks for holding in report.holdings)),
+        nodes_total=len({node for holding in report.holdings for node in holding.nodes}),
+        snapshot=_snapshot(report, members),
+        members=_members(store, report, members, ready, now)[:MAX_STATUS_MEMBERS],
+        endpoint=children.endpoint_of(instance, report.port) if report.port else None,
+        conditions=condition_list(instance.status, values, generation=generation, now=now),
+    )
+
+
+def _observation(report: InstanceReport, *, held: int, available: int) -> InstanceObservation:
+    spec, seen = report.instance.spec, report.assessment
+    minimum = spec.upgrade.min_available
+    return InstanceObservation(
+        pool=spec.pool_ref,
+        desired=spec.instances,
+        min_available=spec.instances if minimum is None else min(minimum, spec.instances),
+        suspended=spec.suspend,
+        held=held,
+        releasing=len(report.holdings) - held,
+        available=available,
+        refusal=report.refusal,
+        wait=seen.wait if seen is not None else None,
+        evaluated=report.evaluated,
+        overdue=seen.overdue if seen is not None else False,
+    )
+
+
+def _phase(values: tuple[ConditionValue, ...]) -> str:
+    """One word for people: what Ready says, unless nothing is meant to serve."""
+    by_type = {value.type: value for value in values}
+    if by_type["Ready"].status is ConditionStatus.TRUE:
+        idle = by_type["Available"].reason in ("ScaledToZero", "Suspended")
+        return by_type["Available"].reason if idle else "Ready"
+    return {ConditionStatus.FALSE: "Blocked", ConditionStatus.UNKNOWN: "Progressing"}[by_type["Ready"].status]
+
+
+def _snapshot(report: InstanceReport, members: tuple[ObservedMember, ...]) -> SnapshotView:
+    spec = report.instance.spec
+    running = sorted(member.snapshot for member in members if not member.terminating)
+    listed = report.offering.spec.snapshot(spec.snapshot) if report.offering else None
+    return SnapshotView(
+        current=next(iter(running), None),
+        target=spec.snapshot,
+        retires_at=listed.retires_at if listed else None,
+        replacement=listed.replacement if listed else None,
+    )
+
+
+def _members(
+    store: Store, report: InstanceReport, members: tuple[ObservedMember, ...], ready: frozenset[str], now: datetime
+) -> tuple[Member, ...]:
+    present = {member.name: member for member in members}
+    before = {member.name: member for member in report.instance.status.members}
+    found = []
+    for holding in report.holdings:
+        member, known = present.get(holding.member), before.get(holding.member)
+        phase = _member_phase(store, report.instance, holding, ready)
+        found.append(
+            Member(
+                name=holding.member,
+                snapshot=member.snapshot if member else "",
+                profile=member.profile if member else "",
+                nodes=holding.nodes,
+                phase=phase,
+                since=known.since if known is not None and known.phase is phase else now,
+            )
+        )
+    return tuple(found)
+
+
+def _member_phase(store: Store, instance: ModelInstance, holding: Holding, ready: frozenset[str]) -> MemberPhase:
+    if not holding.held:
+        return MemberPhase.TERMINATING
+    if holding.member in ready:
+        return MemberPhase.AVAILABLE
+    pods = pods_of_member(store, instance.namespace, instance.name, holding.member)
+    running = any((pod.get("status") or {}).get("phase") == "Running" for pod in pods)
+    return MemberPhase.STARTING if running else MemberPhase.PENDING

@@ -1,0 +1,183 @@
+"""The status of a ComputeUnitPool: the allocation record and the sums, all recomputed from lists (behaviour.md C1)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import date, datetime
+
+from reserved_capacity.api.computeunitpool import ComputeUnitPool
+from reserved_capacity.api.poolstatus import (
+    MAX_STATUS_NODES,
+    CommitmentPrice,
+    CommitmentStatus,
+    ComputeUnitPoolStatus,
+    NodeState,
+    PoolComputeUnits,
+    PoolNode,
+)
+from reserved_capacity.api.poolstatus import Holding as HoldingStatus
+from reserved_capacity.domain import holdings as domain
+from reserved_capacity.domain.eligibility import Verdict
+from reserved_capacity.domain.holdings import Holding, PoolCapacity, capacity_of
+from reserved_capacity.domain.orders import OrderVerdict
+from reserved_capacity.domain.pool_conditions import PoolObservation, conditions_of
+from reserved_capacity.domain.terms import CommitmentRecord
+from reserved_capacity.domain.units import blocks_of, cu_of
+from reserved_capacity.reconcilers.context import condition_list
+from reserved_capacity.snapshot import PoolPlaces
+
+
+@dataclass(frozen=True, slots=True)
+class PoolReport:
+    """What one pass decided about a pool."""
+
+    pool: ComputeUnitPool
+    records: tuple[CommitmentRecord, ...]
+    verdict: OrderVerdict
+    contracted_cu: int
+    holdings: tuple[Holding, ...]
+    places: PoolPlaces
+    instances: tuple[Verdict, ...]
+
+    @property
+    def capacity(self) -> PoolCapacity:
+        return capacity_of(self.places.nodes, self.holdings)
+
+    @property
+    def provision_by(self) -> date | None:
+        """The latest day that was agreed for CU that are missing; None where nothing is missing."""
+        agreed = {order.id: order.provision_by for order in self.pool.spec.commitments}
+        missing = [record.id for record in self.records if record.provisioned_cu < record.compute_units]
+        return max((agreed[id_] for id_ in missing if id_ in agreed), default=None)
+
+    def overdue(self, now: datetime) -> bool:
+        return self.provision_by is not None and now.date() > self.provision_by
+
+
+def status_of(report: PoolReport, now: datetime) -> ComputeUnitPoolStatus:
+    """The whole status; what later behaviour writes (change sets, billing) is carried over as it stands."""
+    pool, capacity = report.pool, report.capacity
+    generation = pool.metadata.generation
+    observation = _observation(report, now)
+    nodes = _nodes(report)
+    ends = [record.term_end for record in report.records if record.term_end is not None and record.state.running]
+    return pool.status.model_copy(
+        update={
+            "observed_generation": generation,
+            "phase": _phase(report),
+            "summary": _summary(report),
+            "compute_units": PoolComputeUnits(
+                contracted=report.contracted_cu,
+                provisioned=cu_of(capacity.provisioned),
+                usable=cu_of(capacity.usable),
+                allocated=cu_of(capacity.allocated),
+                idle=cu_of(capacity.idle),
+                unhealthy=cu_of(capacity.unhealthy),
+            ),
+            "nodes_total": len(nodes),
+            "nodes": nodes[:MAX_STATUS_NODES],
+            "commitments": tuple(_commitment(report, record) for record in report.records),
+            "term_end": min(ends, default=None),
+            "holdings": tuple(_holding(each) for each in report.holdings),
+            "conditions": condition_list(pool.status, conditions_of(observation), generation=generation, now=now),
+        }
+    )
+
+
+def _observation(report: PoolReport, now: datetime) -> PoolObservation:
+    sick = [f"{node.name} ({_ailment(report, node)})" for node in report.places.nodes if _ailment(report, node)]
+    return PoolObservation(
+        contracted_cu=report.contracted_cu,
+        provisioned_cu=cu_of(report.capacity.provisioned),
+        provision_by=report.provision_by,
+        today=now.date(),
+        refusal=report.verdict.refusal,
+        sick_nodes=tuple(sick),
+        foreign_pods=report.places.foreign_pods,
+        members=sum(each.demand.desired for each in report.instances),
+    )
+
+
+def _ailment(report: PoolReport, node: domain.PoolNode) -> str:
+    fact = report.places.facts.get(node.name)
+    if fact is None:
+        return "gone"
+    if fact.failed:
+        return "failed"
+    if not fact.ready:
+        return f"not ready since {fact.not_ready_since:%Y-%m-%dT%H:%M:%SZ}" if fact.not_ready_since else "not ready"
+    return ""
+
+
+def _nodes(report: PoolReport) -> tuple[PoolNode, ...]:
+    holders: dict[str, list[str]] = {}
+    for holding in report.holdings:
+        for node in holding.nodes:
+            holders.setdefault(node, []).append(holding.member)
+    return tuple(
+        PoolNode(
+            name=node.name,
+            blocks=node.blocks,
+            state=_node_state(report, node, held=node.name in holders),
+            holders=tuple(sorted(holders.get(node.name, []))),
+        )
+        for node in report.places.nodes
+    )
+
+
+def _node_state(report: PoolReport, node: domain.PoolNode, *, held: bool) -> NodeState:
+    fact = report.places.facts.get(node.name)
+    if node.failed or fact is None or not fact.ready:
+        return NodeState.UNHEALTHY
+    if fact.cordoned:
+        return NodeState.CORDONED
+    return NodeState.HELD if held else NodeState.FREE
+
+
+def _commitment(report: PoolReport, record: CommitmentRecord) -> CommitmentStatus:
+    before = report.pool.status.commitment(record.id)
+    # The list price of the day of acceptance, written once: what M3 charges from is never looked up again.
+    ordered = before.price.ordered if before is not None else report.verdict.acceptable.get(record.id)
+    return CommitmentStatus(
+        id=record.id,
+        state=record.state,
+        accepted_at=record.accepted_at,
+        provisioned_compute_units=record.provisioned_cu,
+        first_provisioned_at=record.first_provisioned_at,
+        fully_provisioned_at=record.fully_provisioned_at,
+        billing_start=record.billing_start,
+        term_end=record.term_end,
+        renewal_deadline=record.renewal_deadline,
+        price=(before.price if before is not None else CommitmentPrice()).model_copy(update={"ordered": ordered}),
+        charged=before.charged if before is not None else None,
+    )
+
+
+def _holding(holding: Holding) -> HoldingStatus:
+    return HoldingStatus(
+        instance=holding.instance,
+        member=holding.member,
+        compute_units=cu_of(holding.blocks),
+        nodes=holding.nodes,
+        since=holding.since,
+        state=holding.state,
+    )
+
+
+def _phase(report: PoolReport) -> str:
+    """The state of the commitment that is furthest on its way, in one word."""
+    states = [record.state for record in report.records]
+    order = ("Active", "Renewing", "Expiring", "Provisioning", "Ordered", "Expired")
+    return next((word for word in order if any(state.value == word for state in states)), "Pending")
+
+
+def _summary(report: PoolReport) -> str:
+    capacity = report.capacity
+    missing = blocks_of(report.contracted_cu) - capacity.provisioned
+    parts = [
+        f"{cu_of(capacity.allocated)} of {report.contracted_cu} CU allocated",
+        f"{cu_of(capacity.idle)} CU idle",
+        f"{cu_of(capacity.unhealthy)} CU unhealthy" if capacity.unhealthy else "",
+        f"{cu_of(missing)} CU not provisioned yet" if missing > 0 else "",
+    ]
+    return ", ".join(part for part in parts if part)

@@ -1,0 +1,232 @@
+"""Which keys a change wakes: every dependency between objects, on one page.
+
+Each object wakes its own reconciler on any change, so that a status which somebody else wrote is mended. Others are
+woken only by what they look at: mostly a new generation, since statuses change often and few depend on them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+from reserved_capacity.api import meta
+from reserved_capacity.api.acceleratorclass import AcceleratorClass
+from reserved_capacity.ports import (
+    ACCELERATOR_CLASSES,
+    COMPUTE_UNIT_POOLS,
+    CONTROLLER_REVISIONS,
+    ENDPOINT_SLICES,
+    MODEL_INSTANCES,
+    MODEL_OFFERINGS,
+    NODES,
+    POD_DISRUPTION_BUDGETS,
+    PODS,
+    PRICE_BOOKS,
+    SERVICES,
+    STATEFUL_SETS,
+    TOKEN_UNIT_RESERVATIONS,
+    JsonObject,
+    Ref,
+    Resource,
+)
+from reserved_capacity.queue import Key
+from reserved_capacity.reconcilers.context import CAPACITY, INSTANCE, OFFERING, POOL, PRICE_BOOK, TOKENS
+from reserved_capacity.snapshot import POOLS_BY_COMMITMENT, claims_of, selects
+from reserved_capacity.store import (
+    BY_OFFERING,
+    BY_PRICE_BOOK,
+    FOREIGN_PODS,
+    INSTANCES_BY_POOL,
+    POOLS_BY_CLASS,
+    Store,
+)
+
+_Route = Callable[[JsonObject | None, JsonObject | None, Store], Iterator[Key]]
+
+
+def keys_for(resource: Resource, old: JsonObject | None, new: JsonObject | None, store: Store) -> Iterable[Key]:
+    """The keys to reconcile after `old` became `new` (None: it was not, or is no more)."""
+    return dict.fromkeys(_ROUTES[resource](old, new, store))
+
+
+def _class(old: JsonObject | None, new: JsonObject | None, store: Store) -> Iterator[Key]:
+    name = _either(old, new)["metadata"]["name"]
+    yield Key(CAPACITY, "", name)
+    if _respecified(old, new):
+        yield from _keys(POOL, store.by(POOLS_BY_CLASS, COMPUTE_UNIT_POOLS, name))
+        yield from _keys(OFFERING, store.all(MODEL_OFFERINGS))
+
+
+def _offering(old: JsonObject | None, new: JsonObject | None, store: Store) -> Iterator[Key]:
+    name = _either(old, new)["metadata"]["name"]
+    yield Key(OFFERING, "", name)
+    if _respecified(old, new):
+        for instance in store.by(BY_OFFERING, MODEL_INSTANCES, name):
+            yield from _instance_and_pool(instance)
+        yield from _keys(TOKENS, store.by(BY_OFFERING, TOKEN_UNIT_RESERVATIONS, name))
+    if old is None or new is None:
+        yield from _keys(PRICE_BOOK, store.all(PRICE_BOOKS))
+
+
+def _price_book(old: JsonObject | None, new: JsonObject | None, store: Store) -> Iterator[Key]:
+    name = _either(old, new)["metadata"]["name"]
+    yield Key(PRICE_BOOK, "", name)
+    if _respecified(old, new):
+        yield from _keys(POOL, store.by(BY_PRICE_BOOK, COMPUTE_UNIT_POOLS, name))
+
+
+def _pool(old: JsonObject | None, new: JsonObject | None, store: Store) -> Iterator[Key]:
+    pool = _either(old, new)
+    place = _place(pool)
+    yield Key(POOL, *place)
+    if _respecified(old, new) or _status(old, "commitments", "holdings") != _status(new, "commitments", "holdings"):
+        yield Key(CAPACITY, "", pool["spec"]["acceleratorClass"])
+    if old is None or new is None:
+        yield from _keys(INSTANCE, store.by(INSTANCES_BY_POOL, MODEL_INSTANCES, place))
+        # Who waits because of this pool's order references may have them now, or must not any more.
+        for order in pool["spec"].get("commitments") or ():
+            yield from _keys(POOL, store.by(POOLS_BY_COMMITMENT, COMPUTE_UNIT_POOLS, order["id"]))
+    if _term_ends(old) != _term_ends(new):
+        for instance in store.by(INSTANCES_BY_POOL, MODEL_INSTANCES, place):
+            yield Key(OFFERING, "", instance["spec"]["offering"])
+    for name in _changed_holders(old, new):
+        yield Key(INSTANCE, place[0], name)
+
+
+def _instance(old: JsonObject | None, new: JsonObject | None, _store: Store) -> Iterator[Key]:
+    instance = _either(old, new)
+    yield Key(INSTANCE, *_place(instance))
+    if _respecified(old, new):
+        yield from _instance_and_pool(instance)
+        yield Key(OFFERING, "", instance["spec"]["offering"])
+
+
+def _tokens(old: JsonObject | None, new: JsonObject | None, _store: Store) -> Iterator[Key]:
+    reservation = _either(old, new)
+    yield Key(TOKENS, *_place(reservation))
+    if _respecified(old, new):
+        yield Key(OFFERING, "", reservation["spec"]["offering"])
+
+
+def _node(old: JsonObject | None, new: JsonObject | None, store: Store) -> Iterator[Key]:
+    for node in (old, new):
+        if node is not None:
+            yield from _keys(CAPACITY, [obj for obj in store.all(ACCELERATOR_CLASSES) if _selected(obj, node)])
+            yield from (Key(POOL, claim.pool.namespace, claim.pool.name) for claim in claims_of(node))
+    if old is None or new is None:
+        # A node that is gone has no claims to read; who holds blocks there knows it by name.
+        yield from _keys(POOL, [obj for obj in store.all(COMPUTE_UNIT_POOLS) if _holds_on(obj, _either(old, new))])
+
+
+def _pod(old: JsonObject | None, new: JsonObject | None, _store: Store) -> Iterator[Key]:
+    pod = _either(old, new)
+    yield from _child(old, new, _store)
+    leaving = new is None or bool(new["metadata"].get("deletionTimestamp"))
+    pool = (pod["metadata"].get("labels") or {}).get(meta.POOL_LABEL)
+    if leaving and pool:
+        yield Key(POOL, pod["metadata"]["namespace"], pool)
+
+
+def _foreign_pod(old: JsonObject | None, new: JsonObject | None, store: Store) -> Iterator[Key]:
+    node = store.get(Ref(NODES, "", _either(old, new)["spec"]["nodeName"]))
+    if node is not None:
+        yield from _node(None, node, store)
+
+
+def _stateful_set(old: JsonObject | None, new: JsonObject | None, store: Store) -> Iterator[Key]:
+    yield from _child(old, new, store)
+    metadata = _either(old, new)["metadata"]
+    instance = store.get(Ref(MODEL_INSTANCES, metadata["namespace"], _label(metadata, meta.INSTANCE_LABEL)))
+    pool = _label(metadata, meta.POOL_LABEL) or (instance["spec"]["poolRef"] if instance else "")
+    if pool and (old is None or new is None):
+        yield Key(POOL, metadata["namespace"], pool)
+
+
+def _child(old: JsonObject | None, new: JsonObject | None, _store: Store) -> Iterator[Key]:
+    metadata = _either(old, new)["metadata"]
+    instance = _label(metadata, meta.INSTANCE_LABEL)
+    if instance:
+        yield Key(INSTANCE, metadata["namespace"], instance)
+
+
+_ROUTES: dict[Resource, _Route] = {
+    ACCELERATOR_CLASSES: _class,
+    MODEL_OFFERINGS: _offering,
+    PRICE_BOOKS: _price_book,
+    COMPUTE_UNIT_POOLS: _pool,
+    MODEL_INSTANCES: _instance,
+    TOKEN_UNIT_RESERVATIONS: _tokens,
+    NODES: _node,
+    PODS: _pod,
+    FOREIGN_PODS: _foreign_pod,
+    STATEFUL_SETS: _stateful_set,
+    SERVICES: _child,
+    POD_DISRUPTION_BUDGETS: _child,
+    CONTROLLER_REVISIONS: _child,
+    ENDPOINT_SLICES: _child,
+}
+
+
+def _either(old: JsonObject | None, new: JsonObject | None) -> JsonObject:
+    obj = new if new is not None else old
+    assert obj is not None, "a change has at least one side"  # noqa: S101
+    return obj
+
+
+def _respecified(old: JsonObject | None, new: JsonObject | None) -> bool:
+    """Came, went, is going, or has another spec."""
+    return old is None or new is None or _intent(old) != _intent(new)
+
+
+def _intent(obj: JsonObject) -> tuple[Any, ...]:
+    metadata = obj["metadata"]
+    return (metadata["uid"], metadata.get("generation"), bool(metadata.get("deletionTimestamp")))
+
+
+def _status(obj: JsonObject | None, *fields: str) -> list[Any]:
+    status = (obj or {}).get("status") or {}
+    return [status.get(field) for field in fields]
+
+
+def _term_ends(pool: JsonObject | None) -> list[Any]:
+    (commitments,) = _status(pool, "commitments")
+    return [each.get("termEnd") for each in commitments or ()]
+
+
+def _changed_holders(old: JsonObject | None, new: JsonObject | None) -> list[str]:
+    """Instances whose holdings differ, in the allocation record."""
+    before, after = (_by_member(pool) for pool in (old, new))
+    changed = [before.get(name) or after[name] for name in {*before, *after} if before.get(name) != after.get(name)]
+    return sorted({holding["instance"] for holding in changed})
+
+
+def _by_member(pool: JsonObject | None) -> dict[str, JsonObject]:
+    (holdings,) = _status(pool, "holdings")
+    return {holding["member"]: holding for holding in holdings or ()}
+
+
+def _selected(class_: JsonObject, node: JsonObject) -> bool:
+    return selects(AcceleratorClass.parse(class_), node)
+
+
+def _holds_on(pool: JsonObject, node: JsonObject) -> bool:
+    (holdings,) = _status(pool, "holdings")
+    return any(node["metadata"]["name"] in holding.get("nodes", ()) for holding in holdings or ())
+
+
+def _instance_and_pool(instance: JsonObject) -> Iterator[Key]:
+    namespace = instance["metadata"]["namespace"]
+    yield Key(INSTANCE, namespace, instance["metadata"]["name"])
+    yield Key(POOL, namespace, instance["spec"]["poolRef"])
+
+
+def _keys(reconciler: str, objects: Iterable[JsonObject]) -> Iterator[Key]:
+    return (Key(reconciler, *_place(obj)) for obj in objects)
+
+
+def _place(obj: JsonObject) -> tuple[str, str]:
+    return (obj["metadata"].get("namespace", ""), obj["metadata"]["name"])
+
+
+def _label(metadata: JsonObject, label: str) -> str:
+    return str((metadata.get("labels") or {}).get(label, ""))
