@@ -1,0 +1,78 @@
+# `make` alone shows what there is. Everything works on a fresh clone: Python 3.11, Go 1.26, kubectl and a shell.
+
+PYTHON ?= python3.11
+BIN := .venv/bin
+INSTALLED := .venv/.installed
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet install
+
+.DEFAULT_GOAL := help
+# The order of prerequisites is the order of work: one cluster, two cores.
+.NOTPARALLEL:
+.PHONY: help install cluster cluster-down demo demo-down test announce-test unit e2e check generate lock clean
+
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z][a-z0-9-]*:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+install: $(INSTALLED) ## Make .venv with every dependency pinned by hash
+	@echo 'install: .venv is up to date' >&2
+
+$(INSTALLED): requirements.lock pyproject.toml
+	@for python in '$(PYTHON)' python3.11 python3.12 python3.13 python3.14 python3; do \
+		"$$python" -c 'import sys, ensurepip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && break; \
+		python=; \
+	done; \
+	if [ -z "$$python" ]; then \
+		echo 'install: needs Python 3.11 or newer with venv and found none; name one with `make install PYTHON=/path/to/python`' >&2; \
+		exit 1; \
+	fi; \
+	echo "install: .venv with $$("$$python" --version), about a minute" >&2; \
+	$(BIN)/python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || "$$python" -m venv --clear .venv
+	@$(PIP) --require-hashes -r requirements.lock
+	@$(PIP) --no-deps --no-build-isolation -e .
+	@touch $@
+
+cluster: $(INSTALLED) ## Start the local control plane; the last line is an export for your shell
+	@$(BIN)/python -m e2e.cluster up
+
+cluster-down: $(INSTALLED) ## Stop it
+	@$(BIN)/python -m e2e.cluster down
+
+demo: $(INSTALLED) ## Buy a pool, serve a model on it and watch what waits (KEEP=1 leaves it running)
+	@$(BIN)/python -m e2e.demo up $(if $(KEEP),--keep)
+
+demo-down: $(INSTALLED) ## Stop a demo that was left running
+	@$(BIN)/python -m e2e.demo down
+
+test: announce-test check unit e2e ## Everything that CI runs
+	@echo 'test: all passed'
+
+announce-test:
+	@echo 'test: style, types and generated files; unit, property, contract and fault tests; the end-to-end suite on a control plane of its own. About 5 minutes; the first run on a machine builds that control plane and takes about 10 more.'
+
+unit: $(INSTALLED) ## The tests that need no cluster
+	@$(BIN)/pytest tests -n auto -q
+
+e2e: $(INSTALLED) ## The end-to-end suite, on a cluster that it starts and stops itself
+	@$(BIN)/pytest e2e -n0 -q
+
+check: $(INSTALLED) ## Style, types, import rules, dependencies, generated files
+	@$(BIN)/ruff check --quiet .
+	@$(BIN)/ruff format --check --quiet .
+	@$(BIN)/mypy --strict --no-error-summary
+	@$(BIN)/mypy --strict --no-error-summary -p e2e
+	@$(BIN)/lint-imports >/dev/null || $(BIN)/lint-imports
+	@$(BIN)/deptry . >/dev/null 2>&1 || $(BIN)/deptry .
+	@$(BIN)/python -m reserved_capacity.api.generate --check
+	@echo 'check: passed'
+
+generate: $(INSTALLED) ## Write the files that come from the API types
+	@$(BIN)/python -m reserved_capacity.api.generate
+
+lock: ## Resolve requirements.lock anew from pyproject.toml (needs uv)
+	@command -v uv >/dev/null || { echo 'lock: needs uv on PATH (`pip install uv` in an environment of your own)' >&2; exit 1; }
+	@uv pip compile --quiet --generate-hashes --no-emit-index-url --no-emit-find-links --no-header --python-version 3.11 --universal --group dev pyproject.toml -o requirements.lock
+
+clean: ## Stop what runs from this checkout and remove what was made here
+	@if [ -d .cluster ]; then $(BIN)/python -m e2e.demo down && $(BIN)/python -m e2e.cluster down --purge; fi
+	@rm -rf .venv .cluster .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache build dist
+	@find e2e operator tests -type d -name __pycache__ -prune -exec rm -rf {} +

@@ -1,0 +1,1 @@
+"""The main job, told step by step on a cluster of its own: what `make demo` runs."""

@@ -1,0 +1,156 @@
+"""`python -m e2e.demo`: the commands behind `make demo` and `make demo-down`."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import subprocess
+import sys
+import time
+from contextlib import ExitStack
+from pathlib import Path
+from types import FrameType
+
+from e2e.cluster import lifecycle, processes
+from e2e.cluster.kubectl import on_path
+from e2e.cluster.lifecycle import Cluster
+from e2e.cluster.state import CHECKOUT, ClusterDir, ClusterError, say
+from e2e.demo import story
+from e2e.demo.shell import Shell
+
+_OPERATOR = "operator"
+_BIN = Path(sys.executable).parent
+
+
+def main() -> int:
+    """Run one command; failures that have an explanation show it without a traceback."""
+    signal.signal(signal.SIGTERM, _exit)
+    arguments = _parser().parse_args()
+    own = ClusterDir(ClusterDir.from_environment().root / "demo")
+    try:
+        if arguments.command == "up":
+            _up(own, keep=arguments.keep)
+        else:
+            stopped = lifecycle.down(own, purge=True)
+            say(f"demo: stopped {', '.join(stopped)}" if stopped else "demo: nothing was running")
+    except (ClusterError, subprocess.SubprocessError) as error:
+        say(f"demo: {error}")
+        return 1
+    except KeyboardInterrupt:
+        return 130
+    return 0
+
+
+def _up(own: ClusterDir, *, keep: bool) -> None:
+    begun = time.monotonic()
+    lifecycle.down(own)
+    with ExitStack() as undo:
+        undo.callback(_stop, own)
+        cluster = _running_cluster() or lifecycle.up(own)
+        if cluster.kubectl.succeeds("get", "namespace", "acme"):
+            raise ClusterError("The cluster has a namespace acme already; the demo would change what is in it.")
+        if cluster.state != own or cluster.backend == "existing":
+            undo.callback(_clear, cluster)
+        _play(cluster, own)
+        if keep:
+            undo.pop_all()
+    print(f"\n== Done in {time.monotonic() - begun:.0f} s.")
+    if keep:
+        print("The cluster and the operator are still running. `make demo-down` stops them. To look around:")
+        print(_exports(cluster))
+    else:
+        print("Everything that was started is stopped again. `make demo KEEP=1` leaves it running.")
+
+
+def _play(cluster: Cluster, own: ClusterDir) -> None:
+    shell = Shell(
+        CHECKOUT,
+        {
+            "KUBECONFIG": str(cluster.kubeconfig),
+            "PATH": os.pathsep.join([str(_BIN), os.environ["PATH"], str(cluster.state.bin)]),
+        },
+    )
+    shell.tell("Every command below can be repeated, after these lines, in a shell in this checkout.")
+    shell.announce(_exports(cluster))
+    story.install(shell, _relative(cluster.state.root))
+    _start_operator(shell, cluster, own)
+    try:
+        story.buy_and_serve(shell)
+        story.wait_for_capacity(shell)
+        story.be_refused(shell)
+    except ClusterError:
+        say(f"\n{processes.tail(own, _OPERATOR, lines=30)}\n")
+        raise
+
+
+def _start_operator(shell: Shell, cluster: Cluster, own: ClusterDir) -> None:
+    shell.tell("The operator starts, as a process beside the cluster.")
+    flags = ["run", "--namespace", "reserved-capacity", "--metrics-port", "0", "--probe-port", "0", "--kubeconfig"]
+    shell.announce(f"reserved-capacity {' '.join(flags)} $KUBECONFIG &")
+    if cluster.state != own:
+        own.root.mkdir(mode=0o700, parents=True, exist_ok=True)
+        own.reset()
+    operator = processes.start(own, _OPERATOR, [_BIN / "reserved-capacity", *flags, cluster.kubeconfig])
+
+    def check() -> None:
+        if not operator.is_running():
+            raise ClusterError("The operator ended.")
+
+    shell.check = check
+
+
+def _running_cluster() -> Cluster | None:
+    """The local control plane that KUBECONFIG points to, if it does; other clusters are `lifecycle.up`'s to find."""
+    given = os.environ.get("KUBECONFIG", "")
+    directory = Path(given).absolute().parent
+    return lifecycle.current(ClusterDir(directory)) if given and (directory / "cluster.json").is_file() else None
+
+
+def _exports(cluster: Cluster) -> str:
+    built = "" if on_path() else f":$PWD/{_relative(cluster.state.bin)}"
+    return f'export KUBECONFIG="$PWD/{_relative(cluster.kubeconfig)}" PATH="$PWD/.venv/bin:$PATH{built}"'
+
+
+def _relative(path: Path) -> str:
+    """As a reader in the checkout would write it."""
+    return os.path.relpath(path, CHECKOUT)
+
+
+def _clear(cluster: Cluster) -> None:
+    """Leave somebody else's cluster as it was, but for the CRDs and what belongs to them."""
+    _finish_in_peace()
+    for objects in (
+        ("namespace", "acme"),
+        (f"--kustomize={CHECKOUT / 'manifests' / 'samples'}",),
+        ("node", "demo-z1-0", "demo-z1-1"),
+    ):
+        cluster.kubectl("delete", *objects, "--ignore-not-found", "--timeout=60s", check=False)
+
+
+def _stop(own: ClusterDir) -> None:
+    _finish_in_peace()
+    lifecycle.down(own)
+
+
+def _finish_in_peace() -> None:
+    # A second Ctrl-C would leave half of it running.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
+
+
+def _exit(number: int, _frame: FrameType | None) -> None:
+    sys.exit(128 + number)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m e2e.demo", description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True)
+    up = commands.add_parser("up", help="run the demo, and stop what it started")
+    up.add_argument("--keep", action="store_true", help="leave the cluster and the operator running")
+    commands.add_parser("down", help="stop a demo that was left running")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())
