@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -115,7 +116,7 @@ def test_the_operator_makes_changes_and_deletes_fleet_instances_only(powerful: S
 
 
 def test_the_operator_claims_and_releases_a_node_beside_other_taints(powerful: Server, node: str) -> None:
-    claim = {
+    claim: dict[str, Any] = {
         "metadata": {
             "annotations": {
                 "reservedcapacity.io/claims": "[]",
