@@ -25,6 +25,12 @@ MANAGED_BY: Final = "reserved-capacity"
 INSTANCE_LABEL: Final = f"{GROUP}/instance"
 MEMBER_LABEL: Final = f"{GROUP}/member"
 SNAPSHOT_LABEL: Final = f"{GROUP}/snapshot"
+POOL_LABEL: Final = f"{GROUP}/pool"
+REVISION_LABEL: Final = f"{GROUP}/revision"
+# On a member's StatefulSet: the holding under which it was made, should the pool's record be lost (behaviour.md C2).
+PROFILE_ANNOTATION: Final = f"{GROUP}/profile"
+COMPUTE_UNITS_ANNOTATION: Final = f"{GROUP}/compute-units"
+NODES_ANNOTATION: Final = f"{GROUP}/nodes"
 
 # On ModelInstances that the operator makes itself, for the provider's token-unit fleet (behaviour.md T4).
 FLEET_LABEL: Final = f"{GROUP}/fleet"
