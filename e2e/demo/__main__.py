@@ -18,6 +18,7 @@ from e2e.cluster.lifecycle import Cluster
 from e2e.cluster.state import CHECKOUT, ClusterDir, ClusterError, say
 from e2e.demo import story
 from e2e.demo.shell import Shell
+from e2e.operator import NAMESPACE, service_account_kubeconfig
 
 _OPERATOR = "operator"
 _BIN = Path(sys.executable).parent
@@ -85,13 +86,16 @@ def _play(cluster: Cluster, own: ClusterDir) -> None:
 
 
 def _start_operator(shell: Shell, cluster: Cluster, own: ClusterDir) -> None:
-    shell.tell("The operator starts, as a process beside the cluster.")
-    flags = ["run", "--namespace", "reserved-capacity", "--metrics-port", "0", "--probe-port", "0", "--kubeconfig"]
-    shell.announce(f"reserved-capacity {' '.join(flags)} $KUBECONFIG &")
+    shell.tell(
+        "The operator starts, as a process beside the cluster, with the account and the rights of manifests/install."
+    )
     if cluster.state != own:
         own.root.mkdir(mode=0o700, parents=True, exist_ok=True)
         own.reset()
-    operator = processes.start(own, _OPERATOR, [_BIN / "reserved-capacity", *flags, cluster.kubeconfig])
+    kubeconfig = service_account_kubeconfig(cluster, own.root / "operator.kubeconfig")
+    flags = ["run", "--namespace", NAMESPACE, "--metrics-port", "0", "--probe-port", "0", "--kubeconfig"]
+    shell.announce(f"reserved-capacity {' '.join(flags)} {_relative(kubeconfig)} &")
+    operator = processes.start(own, _OPERATOR, [_BIN / "reserved-capacity", *flags, kubeconfig])
 
     def check() -> None:
         if not operator.is_running():

@@ -45,10 +45,14 @@ class PoolReport:
 
     @property
     def provision_by(self) -> date | None:
-        """The latest day that was agreed for CU that are missing; None where nothing is missing."""
+        """The latest day that was agreed for CU that are missing; None where nothing is missing.
+
+        What is ordered after that day is not late on the day it is accepted.
+        """
         agreed = {order.id: order.provision_by for order in self.pool.spec.commitments}
-        missing = [record.id for record in self.records if record.provisioned_cu < record.compute_units]
-        return max((agreed[id_] for id_ in missing if id_ in agreed), default=None)
+        missing = [record for record in self.records if record.provisioned_cu < record.compute_units]
+        days = [max(agreed[each.id], each.accepted_at.date()) for each in missing if each.id in agreed]
+        return max(days, default=None)
 
     def overdue(self, now: datetime) -> bool:
         return self.provision_by is not None and now.date() > self.provision_by
