@@ -17,10 +17,9 @@ from reserved_capacity.api.poolstatus import (
 )
 from reserved_capacity.api.poolstatus import Holding as HoldingStatus
 from reserved_capacity.domain import holdings as domain
-from reserved_capacity.domain.eligibility import Verdict
 from reserved_capacity.domain.holdings import Holding, PoolCapacity, capacity_of
-from reserved_capacity.domain.orders import OrderVerdict
 from reserved_capacity.domain.pool_conditions import PoolObservation, conditions_of
+from reserved_capacity.domain.pool_plan import PoolPlan
 from reserved_capacity.domain.terms import CommitmentRecord
 from reserved_capacity.domain.units import blocks_of, cu_of
 from reserved_capacity.reconcilers.context import condition_list
@@ -32,12 +31,16 @@ class PoolReport:
     """What one pass decided about a pool."""
 
     pool: ComputeUnitPool
-    records: tuple[CommitmentRecord, ...]
-    verdict: OrderVerdict
-    contracted_cu: int
-    holdings: tuple[Holding, ...]
+    plan: PoolPlan
     places: PoolPlaces
-    instances: tuple[Verdict, ...]
+
+    @property
+    def holdings(self) -> tuple[Holding, ...]:
+        return self.plan.holdings.holdings
+
+    @property
+    def records(self) -> tuple[CommitmentRecord, ...]:
+        return self.plan.records
 
     @property
     def capacity(self) -> PoolCapacity:
@@ -71,7 +74,7 @@ def status_of(report: PoolReport, now: datetime) -> ComputeUnitPoolStatus:
             "phase": _phase(report),
             "summary": _summary(report),
             "compute_units": PoolComputeUnits(
-                contracted=report.contracted_cu,
+                contracted=report.plan.contracted_cu,
                 provisioned=cu_of(capacity.provisioned),
                 usable=cu_of(capacity.usable),
                 allocated=cu_of(capacity.allocated),
@@ -91,14 +94,14 @@ def status_of(report: PoolReport, now: datetime) -> ComputeUnitPoolStatus:
 def _observation(report: PoolReport, now: datetime) -> PoolObservation:
     sick = [f"{node.name} ({_ailment(report, node)})" for node in report.places.nodes if _ailment(report, node)]
     return PoolObservation(
-        contracted_cu=report.contracted_cu,
+        contracted_cu=report.plan.contracted_cu,
         provisioned_cu=cu_of(report.capacity.provisioned),
         provision_by=report.provision_by,
         today=now.date(),
-        refusal=report.verdict.refusal,
+        refusal=report.plan.order.refusal,
         sick_nodes=tuple(sick),
         foreign_pods=report.places.foreign_pods,
-        members=sum(each.demand.desired for each in report.instances),
+        members=sum(each.demand.desired for each in report.plan.verdicts.values()),
     )
 
 
@@ -141,7 +144,7 @@ def _node_state(report: PoolReport, node: domain.PoolNode, *, held: bool) -> Nod
 def _commitment(report: PoolReport, record: CommitmentRecord) -> CommitmentStatus:
     before = report.pool.status.commitment(record.id)
     # The list price of the day of acceptance, written once: what M3 charges from is never looked up again.
-    ordered = before.price.ordered if before is not None else report.verdict.acceptable.get(record.id)
+    ordered = before.price.ordered if before is not None else report.plan.order.acceptable.get(record.id)
     return CommitmentStatus(
         id=record.id,
         state=record.state,
@@ -177,9 +180,9 @@ def _phase(report: PoolReport) -> str:
 
 def _summary(report: PoolReport) -> str:
     capacity = report.capacity
-    missing = blocks_of(report.contracted_cu) - capacity.provisioned
+    missing = blocks_of(report.plan.contracted_cu) - capacity.provisioned
     parts = [
-        f"{cu_of(capacity.allocated)} of {report.contracted_cu} CU allocated",
+        f"{cu_of(capacity.allocated)} of {report.plan.contracted_cu} CU allocated",
         f"{cu_of(capacity.idle)} CU idle",
         f"{cu_of(capacity.unhealthy)} CU unhealthy" if capacity.unhealthy else "",
         f"{cu_of(missing)} CU not provisioned yet" if missing > 0 else "",

@@ -1,0 +1,219 @@
+"""A pool with all that its plan looks at, read from the store in one go."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+from reserved_capacity.api.computeunitpool import ComputeUnitPool
+from reserved_capacity.api.modelinstance import ModelInstance
+from reserved_capacity.api.modeloffering import ModelOffering
+from reserved_capacity.api.pricebook import PriceBook
+from reserved_capacity.domain.eligibility import InstanceFacts, OfferingFacts, SnapshotFacts
+from reserved_capacity.domain.holdings import Holding, HoldingState
+from reserved_capacity.domain.members import ObservedMember
+from reserved_capacity.domain.orders import OrderFacts, PriceEntry
+from reserved_capacity.domain.pool_plan import PoolWorld
+from reserved_capacity.domain.terms import CommitmentOrder, Placement
+from reserved_capacity.domain.units import cu_of
+from reserved_capacity.ports import COMPUTE_UNIT_POOLS, PRICE_BOOKS, STATEFUL_SETS, Ref
+from reserved_capacity.snapshot.indexes import MEMBERS_BY_POOL, POOLS_BY_COMMITMENT
+from reserved_capacity.snapshot.instances import holding_of_stateful_set, instances_of_pool, members_of
+from reserved_capacity.snapshot.parsing import parse_class, parse_offering, parse_pool, timestamp
+from reserved_capacity.snapshot.pools import PoolPlaces, commitment_records, holdings_of, places_of
+from reserved_capacity.store import Store
+
+
+@dataclass(frozen=True, slots=True)
+class PoolView:
+    """The API objects behind a PoolWorld, for whoever reports on it."""
+
+    pool: ComputeUnitPool
+    instances: tuple[ModelInstance, ...]
+    places: PoolPlaces
+    world: PoolWorld
+
+
+def view_pool(
+    store: Store, pool: ComputeUnitPool, *, now: datetime, recorded: Callable[[datetime], datetime]
+) -> PoolView:
+    """`recorded` turns an API server's timestamp into the one that goes on record (ports.Clock)."""
+    instances = tuple(instances_of_pool(store, pool.namespace, pool.name))
+    members = {each.name: members_of(store, each.namespace, each.name) for each in instances}
+    holdings = _without_former_owners(_holdings(store, pool), instances, members)
+    places = places_of(store, pool, parse_class(store, pool.spec.accelerator_class), holdings, now=now)
+    offerings = {each.spec.offering: parse_offering(store, each.spec.offering) for each in instances}
+    world = PoolWorld(
+        name=pool.name,
+        order=_order_facts(store, pool),
+        records=commitment_records(pool),
+        placements=_placements(store, pool, holdings, recorded),
+        offerings={name: _offering_facts(each) for name, each in offerings.items() if each is not None},
+        instances=tuple(_instance_facts(each, holdings, members[each.name]) for each in instances),
+        nodes=places.nodes,
+        holdings=holdings,
+        members=frozenset(member.name for each in members.values() for member in each),
+    )
+    return PoolView(pool, instances, places, world)
+
+
+# ------------------------------------------------------------------------------------------------------------- holdings
+
+
+def _holdings(store: Store, pool: ComputeUnitPool) -> tuple[Holding, ...]:
+    """The record; or, of a pool whose status is lost, what its members say of themselves (C2)."""
+    recorded = holdings_of(pool)
+    if recorded or pool.status.commitments:
+        return recorded
+    members = store.by(MEMBERS_BY_POOL, STATEFUL_SETS, (pool.namespace, pool.name))
+    found = [holding_of_stateful_set(each) for each in members]
+    return tuple(holding for holding in found if holding is not None)
+
+
+def _without_former_owners(
+    holdings: Sequence[Holding],
+    instances: Sequence[ModelInstance],
+    members: Mapping[str, Sequence[ObservedMember]],
+) -> tuple[Holding, ...]:
+    """Release what a former incarnation of an instance holds: a namesake made anew starts with blocks of its own."""
+    uids = {each.name: each.metadata.uid for each in instances}
+    former = {member.name for name, each in members.items() for member in each if member.owner_uid != uids[name]}
+    return tuple(
+        replace(holding, state=HoldingState.RELEASING) if holding.member in former else holding for holding in holdings
+    )
+
+
+def _placements(
+    store: Store, pool: ComputeUnitPool, holdings: Sequence[Holding], recorded: Callable[[datetime], datetime]
+) -> list[Placement]:
+    """When CU were provisioned to an instance: the API server's time of each present member's StatefulSet (M1)."""
+    placements = []
+    for holding in holdings:
+        obj = store.get(Ref(STATEFUL_SETS, pool.namespace, holding.member))
+        if obj is not None:
+            at = recorded(timestamp(obj["metadata"]["creationTimestamp"]))
+            placements.append(Placement(at, cu_of(holding.blocks)))
+    return placements
+
+
+# ------------------------------------------------------------------------------------------------------------ the order
+
+
+def _order_facts(store: Store, pool: ComputeUnitPool) -> OrderFacts:
+    spec = pool.spec
+    book = store.parsed(Ref(PRICE_BOOKS, "", spec.price_book_ref), PriceBook)
+    prices = None
+    if book is not None:
+        prices = [
+            PriceEntry(entry.term, entry.effective_from, entry.price_per_compute_unit_month)
+            for entry in book.spec.compute_units
+        ]
+    return OrderFacts(
+        accelerator_class=spec.accelerator_class,
+        class_exists=parse_class(store, spec.accelerator_class) is not None,
+        price_book=spec.price_book_ref,
+        prices=prices,
+        orders=_orders(pool),
+        accepted_ids=frozenset(record.id for record in commitment_records(pool)),
+        taken_ids=_taken_ids(store, pool),
+        unsupported=_unsupported(pool),
+    )
+
+
+def _orders(pool: ComputeUnitPool) -> tuple[CommitmentOrder, ...]:
+    return tuple(
+        CommitmentOrder(
+            id=each.id,
+            compute_units=each.compute_units,
+            term=each.term,
+            provision_by=each.provision_by,
+            renewal=each.renewal.policy,
+        )
+        for each in pool.spec.commitments
+    )
+
+
+def _taken_ids(store: Store, pool: ComputeUnitPool) -> dict[str, str]:
+    """Commitments of this pool whose id another pool has, that comes first: accepted before unaccepted, then by age."""
+    taken = {}
+    for order in pool.spec.commitments:
+        for obj in store.by(POOLS_BY_COMMITMENT, COMPUTE_UNIT_POOLS, order.id):
+            other = parse_pool(store, obj)
+            if other.metadata.uid != pool.metadata.uid and _comes_first(other, pool, order.id):
+                taken[order.id] = f"{other.namespace}/{other.name}"
+    return taken
+
+
+def _comes_first(other: ComputeUnitPool, pool: ComputeUnitPool, commitment: str) -> bool:
+    def rank(each: ComputeUnitPool) -> tuple[bool, str, str]:
+        accepted = each.status.commitment(commitment) is not None
+        return (not accepted, str(each.metadata.creation_timestamp), each.metadata.uid)
+
+    return rank(other) < rank(pool)
+
+
+def _unsupported(pool: ComputeUnitPool) -> tuple[str, ...]:
+    """Fields whose behaviour is not built yet, where they ask for something else than the default."""
+    spec, standard = pool.spec, type(pool.spec).model_fields
+    asked = {
+        "spec.amendments": bool(spec.amendments),
+        "spec.maintenanceWindow": spec.maintenance_window is not None,
+        "spec.nodeReplacement": spec.node_replacement != standard["node_replacement"].default,
+        "spec.expiry": spec.expiry != standard["expiry"].default,
+    }
+    return tuple(field for field, used in asked.items() if used)
+
+
+# -------------------------------------------------------------------------------------------------------- the instances
+
+
+def _offering_facts(offering: ModelOffering) -> OfferingFacts:
+    reserved = offering.spec.reserved
+    return OfferingFacts(
+        name=offering.name,
+        sold_reserved=reserved.sold,
+        compute_units_per_instance=reserved.compute_units_per_instance,
+        min_instances=reserved.min_instances,
+        nodes_per_instance=reserved.nodes_per_instance,
+        accelerator_classes=frozenset(reserved.accelerator_classes),
+        profiles=frozenset({"default", *(profile.name for profile in reserved.serving.profiles)}),
+        snapshots={
+            each.name: SnapshotFacts(each.retires_at, each.replacement or "") for each in offering.spec.snapshots
+        },
+    )
+
+
+def _instance_facts(
+    instance: ModelInstance, holdings: Sequence[Holding], members: Sequence[ObservedMember]
+) -> InstanceFacts:
+    created = instance.metadata.creation_timestamp
+    assert created is not None, "every stored object has a creation time"  # noqa: S101
+    held = [each for each in holdings if each.instance == instance.name and each.held]
+    running = [member for member in members if member.owner_uid == instance.metadata.uid and not member.terminating]
+    return InstanceFacts(
+        name=instance.name,
+        uid=instance.metadata.uid,
+        offering=instance.spec.offering,
+        snapshot=instance.spec.snapshot,
+        profile=instance.spec.profile,
+        desired=instance.spec.instances,
+        priority=instance.spec.priority,
+        created_at=created,
+        held=len(held),
+        held_blocks=held[0].blocks if held else None,
+        running_snapshots=frozenset(member.snapshot for member in running),
+        running_profiles=frozenset(member.profile for member in running),
+        unsupported=unsupported_fields(instance),
+    )
+
+
+def unsupported_fields(instance: ModelInstance) -> tuple[str, ...]:
+    """Fields whose behaviour is not built yet, where they ask for something else than the default."""
+    upgrade, standard = instance.spec.upgrade, type(instance.spec.upgrade).model_fields
+    fields = [
+        f"spec.upgrade.{field.alias or name}"
+        for name, field in standard.items()
+        if name != "min_available" and getattr(upgrade, name) != field.default
+    ]
+    return tuple((["spec.changeSet"] if instance.spec.change_set else []) + fields)
