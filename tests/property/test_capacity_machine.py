@@ -13,6 +13,7 @@ from datetime import timedelta
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
+from reserved_capacity.domain.admission import plan_holdings
 from reserved_capacity.domain.claims import ClaimDemand, ClaimPlan, plan_claims
 from reserved_capacity.domain.eligibility import InstanceFacts, OfferingFacts, PoolFacts, SnapshotFacts, Verdict, judge
 from reserved_capacity.domain.holdings import (
@@ -23,7 +24,6 @@ from reserved_capacity.domain.holdings import (
     Waiting,
     blocks_held_by_node,
     held_count,
-    plan_holdings,
 )
 from reserved_capacity.domain.nodes import InventoryNode, PoolId
 from reserved_capacity.domain.units import cu_of

@@ -9,6 +9,7 @@ from dataclasses import replace
 from hypothesis import given
 from hypothesis import strategies as st
 
+from reserved_capacity.domain.admission import plan_holdings
 from reserved_capacity.domain.holdings import (
     MAX_MEMBERS,
     Demand,
@@ -22,7 +23,6 @@ from reserved_capacity.domain.holdings import (
     capacity_of,
     effective_desired,
     held_count,
-    plan_holdings,
 )
 from tests.property.worlds import LATER, NOW, pool_states, shuffled
 

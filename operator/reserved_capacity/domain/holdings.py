@@ -1,19 +1,15 @@
-"""Who holds which blocks of a pool: grants, releases, and the reason for whatever waits (behaviour.md C1, C5-C7).
+"""Who holds which blocks of a pool, as values, and the sums over them (behaviour.md C1, C4).
 
-A pool's holdings are one list, planned whole and written in one write, so a move between instances is atomic. A
-holding is made before its member's StatefulSet and goes only after the member's pods are gone: reserve before you
-create, confirm gone before you release.
+A pool's holdings are one list, planned whole (admission.py) and written in one write, so a move between instances is
+atomic. Nothing is counted by increments: all sums are recomputed from the list.
 """
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
-
-from .units import cu_of
 
 MAX_MEMBERS = 1000  # of one pool, those that are being released included (api.md, identities)
 
@@ -43,6 +39,19 @@ class Holding:
         return self.blocks // len(self.nodes) if self.nodes else 0
 
 
+@dataclass(frozen=True, slots=True)
+class Request:
+    """Room for one instance: its blocks, in equal parts on so many nodes that share one value of a label (C8)."""
+
+    blocks: int
+    nodes: int = 1
+    topology_key: str = ""
+
+    @property
+    def part(self) -> int:
+        return self.blocks // self.nodes
+
+
 class Freeze(StrEnum):
     """What an instance may not do in this plan, because its spec cannot be acted on."""
 
@@ -64,6 +73,13 @@ class Demand:
     priority: int
     created_at: datetime
     freeze: Freeze = Freeze.NOTHING
+    nodes_per_instance: int = 1
+    topology_key: str = ""
+
+    @property
+    def request(self) -> Request:
+        """Room for one more instance."""
+        return Request(self.blocks_per_instance, self.nodes_per_instance, self.topology_key)
 
     @property
     def admission_order(self) -> tuple[int, datetime, str]:
@@ -73,12 +89,20 @@ class Demand:
 
 @dataclass(frozen=True, slots=True)
 class PoolNode:
-    """The pool's part of one node; `usable` False: claimed and kept, but no new member is placed there."""
+    """The pool's part of one node; `usable` False: claimed and kept, but no new member is placed there.
+
+    `failed`: its blocks count as unhealthy. `evacuate`: its members shall move, at once from a node that has failed,
+    one at a time from one that is cordoned (N1, N3). `replacing`: other blocks are claimed in its place, so its own
+    are outside all sums until the node is fenced (N2). `labels` are those by which offerings span nodes (C8).
+    """
 
     name: str
     blocks: int
     usable: bool
     failed: bool = False
+    evacuate: bool = False
+    replacing: bool = False
+    labels: Mapping[str, str] = field(default_factory=dict)
 
 
 class Waiting(StrEnum):
@@ -94,9 +118,21 @@ class Waiting(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Wait:
-    """An instance that waits: the CU of its next grant, and the CU that the pool has idle."""
+    """An instance that waits: the CU of its next grant, the CU that the pool has idle, and the move that would mend
+    it where there is one (C9)."""
 
     reason: Waiting
+    need_cu: int
+    have_cu: int
+    remedy: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class BlockedMove:
+    """A member that has to leave its node and finds no other place (N3)."""
+
+    member: str
+    node: str
     need_cu: int
     have_cu: int
 
@@ -118,17 +154,23 @@ class PoolCapacity:
 
 @dataclass(frozen=True, slots=True)
 class HoldingsPlan:
-    """The complete list of holdings from now on, why it changed, and who waits for what."""
+    """The complete list of holdings from now on, why it changed, and who waits for what, by instance.
+
+    `wanted` is the room that idle claims could be re-arranged for: enough is there, but nowhere in one piece (C9).
+    """
 
     holdings: tuple[Holding, ...]
     waits: Mapping[str, Wait]
     notes: tuple[str, ...]
+    blocked_moves: Mapping[str, BlockedMove] = field(default_factory=dict)
+    wanted: tuple[Request, ...] = ()
 
 
 def capacity_of(nodes: Sequence[PoolNode], holdings: Sequence[Holding]) -> PoolCapacity:
     """Count every block of a pool once: unhealthy if its node failed, else allocated if held, else idle."""
     used = blocks_held_by_node(holdings)
     releasing = blocks_held_by_node([holding for holding in holdings if not holding.held])
+    nodes = [node for node in nodes if not node.replacing]
     healthy = [node for node in nodes if not node.failed]
     # Where a claim came back smaller than what is held, all of it is allocated, and no more than there is.
     allocated = sum(min(used.get(node.name, 0), node.blocks) for node in healthy)
@@ -158,7 +200,7 @@ class PoolState:
 
     `gone` are members of Releasing holdings that are confirmed gone, pods and all; `taken` are member names that
     still exist in the cluster and must not be given to a new member; `contracted_blocks` bounds what may be held (I2)
-    and what may come yet.
+    and what may come yet. `available` are members that serve. `reserved` blocks, by node, are promised to a change set.
     """
 
     contracted_blocks: int
@@ -167,19 +209,8 @@ class PoolState:
     demands: tuple[Demand, ...]
     gone: frozenset[str] = frozenset()
     taken: frozenset[str] = frozenset()
-
-
-def plan_holdings(pool: PoolState, *, now: datetime) -> HoldingsPlan:
-    """Drop what is gone, release what is no longer wanted, then grant in order of admission.
-
-    A request that fits is not starved behind one that does not, and nothing that serves is ever preempted (C5). The
-    first placement of an offering grants its minimum whole or not at all; above it, one instance at a time (C6).
-    """
-    notes: list[str] = []
-    kept = _drop_gone(pool, notes)
-    kept = _release(kept, pool.demands, pool.nodes, notes)
-    granted, waits = _grant(replace(pool, holdings=tuple(kept)), now, notes)
-    return HoldingsPlan(tuple(sorted(granted, key=lambda holding: holding.member)), waits, tuple(notes))
+    available: frozenset[str] = frozenset()
+    reserved: Mapping[str, int] = field(default_factory=dict)
 
 
 def effective_desired(demand: Demand, held: int) -> int:
@@ -193,196 +224,10 @@ def effective_desired(demand: Demand, held: int) -> int:
             return demand.desired
 
 
-def _drop_gone(pool: PoolState, notes: list[str]) -> list[Holding]:
-    kept = []
-    for holding in sorted(pool.holdings, key=lambda holding: holding.member):
-        if not holding.held and holding.member in pool.gone:
-            notes.append(f"{holding.member} is gone: {cu_of(holding.blocks)} CU are idle again")
-        else:
-            kept.append(holding)
-    return kept
-
-
-def _release(
-    holdings: Sequence[Holding], demands: Sequence[Demand], nodes: Sequence[PoolNode], notes: list[str]
-) -> list[Holding]:
-    """Mark the surplus members of every instance: those off usable nodes first, then the highest ordinals."""
-    wanted = {demand.instance: demand for demand in demands}
-    usable = {node.name for node in nodes if node.usable}
-    leaving: set[str] = set()
-    for instance in sorted({holding.instance for holding in holdings}):
-        held = [holding for holding in holdings if holding.instance == instance and holding.held]
-        demand = wanted.get(instance)
-        keep = effective_desired(demand, len(held)) if demand else 0
-        held.sort(key=lambda holding: (not usable.issuperset(holding.nodes), ordinal_of(holding)), reverse=True)
-        for holding in held[: max(0, len(held) - keep)]:
-            leaving.add(holding.member)
-            why = f"{instance} asks for {keep}" if demand else f"{instance} is deleted"
-            notes.append(f"releasing {holding.member}: {why}")
-    return [
-        replace(holding, state=HoldingState.RELEASING) if holding.member in leaving else holding for holding in holdings
-    ]
-
-
 def ordinal_of(holding: Holding) -> int:
     return int(holding.member.removeprefix(f"{holding.instance}-"))
 
 
-class _Placement:
-    """The room of the pool while grants are made; best-fit, so that large holes stay large (C3).
-
-    No more is given than is contracted, also while more than that is still claimed (I2). What is held counts as room
-    that is used, on whatever node; where that is more than the claim, the node simply has no room.
-    """
-
-    def __init__(self, pool: PoolState, holdings: Sequence[Holding]) -> None:
-        used = blocks_held_by_node(holdings)
-        self.members = MAX_MEMBERS - len(holdings)
-        self.blocks = pool.contracted_blocks - sum(used.values())
-        self.free = {node.name: max(0, node.blocks - used.get(node.name, 0)) for node in pool.nodes if node.usable}
-
-    def room_for(self, members: int) -> int:
-        """Blocks that so many more members may hold together, wherever."""
-        return max(0, self.blocks) if members <= self.members else 0
-
-    def place_all(self, sizes: Sequence[int]) -> list[str] | None:
-        """A node for every size, or None and nothing is taken."""
-        if sum(sizes) > self.room_for(len(sizes)):
-            return None
-        free, places = dict(self.free), dict[int, str]()
-        # Largest first: with equal sizes, the common case, this is exact.
-        for index in sorted(range(len(sizes)), key=lambda index: -sizes[index]):
-            fitting = [(blocks, name) for name, blocks in free.items() if blocks >= sizes[index]]
-            if not fitting:
-                return None
-            _, name = min(fitting)
-            free[name] -= sizes[index]
-            places[index] = name
-        self.members -= len(sizes)
-        self.blocks -= sum(sizes)
-        self.free = free
-        return [places[index] for index in range(len(sizes))]
-
-
-class _Grants:
-    """The pool while grants are made: what is held so far, where there is room, and what each instance misses."""
-
-    def __init__(self, pool: PoolState, now: datetime, notes: list[str]) -> None:
-        self.pool, self.now, self.notes = pool, now, notes
-        self.holdings = list(pool.holdings)
-        self.placement = _Placement(pool, pool.holdings)
-        self.held = Counter(holding.instance for holding in pool.holdings if holding.held)
-        self.missing = {demand.instance: _missing(demand, self.held[demand.instance]) for demand in pool.demands}
-        self.names = _free_member_names(pool)
-
-    def serve(self, demand: Demand) -> bool:
-        """Grant as long as something is missing and finds a place; tells whether anything was granted."""
-        served = False
-        while self.missing[demand.instance] and (batch := self.next_batch(demand)) and self._grant(batch):
-            served = True
-        return served
-
-    def next_batch(self, demand: Demand) -> list[Demand] | None:
-        """What to grant together: one instance, or all that lift the offering to its minimum; None if they cannot."""
-        group = [each for each in self.pool.demands if each.offering == demand.offering]
-        short = demand.min_instances - sum(self.held[each.instance] for each in group)
-        if short <= 1:
-            return [demand]
-        # The one that asks first is part of its own batch, whatever the others' priority.
-        rest = sorted((each for each in group if each is not demand), key=lambda each: each.admission_order)
-        wanted = [each for each in (demand, *rest) for _ in range(self.missing[each.instance])]
-        return wanted[:short] if len(wanted) >= short else None
-
-    def _grant(self, batch: Sequence[Demand]) -> bool:
-        places = self.placement.place_all([each.blocks_per_instance for each in batch])
-        if places is None:
-            return False
-        for each, node in zip(batch, places, strict=True):
-            member = next(self.names[each.instance])
-            self.holdings.append(Holding(each.instance, member, each.blocks_per_instance, (node,), self.now))
-            self.held[each.instance] += 1
-            self.missing[each.instance] -= 1
-            self.notes.append(f"granted {cu_of(each.blocks_per_instance)} CU on {node} to {member}")
-        return True
-
-
-def _grant(pool: PoolState, now: datetime, notes: list[str]) -> tuple[list[Holding], dict[str, Wait]]:
-    """Rounds in order of admission until one grants nothing; whoever misses something then waits.
-
-    So the reasons are those of the world as it will be written, and the same plan a second time grants nothing (I8).
-    """
-    grants = _Grants(pool, now, notes)
-    ordered = sorted(pool.demands, key=lambda demand: demand.admission_order)
-    while sum(grants.serve(demand) for demand in ordered):  # a sum, since every demand has its turn in every round
-        pass
-    waits = {
-        demand.instance: _wait(pool, grants.holdings, demand, grants.next_batch(demand))
-        for demand in ordered
-        if grants.missing[demand.instance]
-    }
-    return grants.holdings, waits
-
-
-def _missing(demand: Demand, held: int) -> int:
-    if not demand.blocks_per_instance:
-        return 0  # an instance of no size, since its offering is gone, would serve for nothing
-    return max(0, effective_desired(demand, held) - held)
-
-
 def held_count(instance: str, holdings: Sequence[Holding]) -> int:
+    """Members that an instance holds, without those that it is giving back."""
     return sum(holding.instance == instance and holding.held for holding in holdings)
-
-
-def _free_member_names(pool: PoolState) -> dict[str, Iterator[str]]:
-    """For each instance, names with the lowest ordinals that nobody uses (R1)."""
-    used = {holding.member for holding in pool.holdings} | pool.taken
-
-    def names(instance: str) -> Iterator[str]:
-        ordinal = 0
-        while True:
-            name = f"{instance}-{ordinal}"
-            if name not in used:
-                used.add(name)
-                yield name
-            ordinal += 1
-
-    return {demand.instance: names(demand.instance) for demand in pool.demands}
-
-
-def _wait(pool: PoolState, holdings: Sequence[Holding], demand: Demand, batch: Sequence[Demand] | None) -> Wait:
-    have = capacity_of(pool.nodes, holdings).idle
-    if batch is None:
-        need = demand.min_instances * demand.blocks_per_instance
-        return Wait(Waiting.BELOW_MINIMUM_INSTANCES, cu_of(need), cu_of(have))
-    sizes = [each.blocks_per_instance for each in batch]
-    room = _Placement(pool, holdings).room_for(len(sizes))
-    return Wait(_why(pool, holdings, sizes), cu_of(sum(sizes)), cu_of(min(have, room)))
-
-
-def _why(pool: PoolState, holdings: Sequence[Holding], sizes: Sequence[int]) -> Waiting:
-    """Why these find no place: the first reason that matches, in the order of api.md."""
-    need, capacity = sum(sizes), capacity_of(pool.nodes, holdings)
-    now = _Placement(pool, holdings)
-    released = _Placement(pool, [holding for holding in holdings if holding.held])
-    soon = capacity.idle + capacity.releasing
-    if need <= released.room_for(len(sizes)):
-        if soon < need <= soon + _unprovisioned(pool, holdings):
-            return Waiting.NOT_YET_PROVISIONED
-        if capacity.idle < need <= soon or released.place_all(sizes) is not None:
-            return Waiting.WAITING_FOR_RELEASE
-    if need > min(now.room_for(len(sizes)), capacity.idle + _idle_on_failed(pool, holdings)):
-        return Waiting.WAITING_FOR_COMPUTE_UNITS
-    return Waiting.FRAGMENTED if sum(now.free.values()) >= need else Waiting.NODES_UNHEALTHY
-
-
-def _unprovisioned(pool: PoolState, holdings: Sequence[Holding]) -> int:
-    """Blocks that are contracted and will be claimed: what members hold without a claim comes back to them alone."""
-    claimed = {node.name: node.blocks for node in pool.nodes}
-    held = blocks_held_by_node([holding for holding in holdings if holding.held])
-    lost = sum(max(0, blocks - claimed.get(name, 0)) for name, blocks in held.items())
-    return max(0, pool.contracted_blocks - sum(claimed.values()) - lost)
-
-
-def _idle_on_failed(pool: PoolState, holdings: Sequence[Holding]) -> int:
-    used = blocks_held_by_node(holdings)
-    return sum(max(0, node.blocks - used.get(node.name, 0)) for node in pool.nodes if node.failed)

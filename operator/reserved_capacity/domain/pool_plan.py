@@ -9,8 +9,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
+from .admission import plan_holdings
 from .eligibility import InstanceFacts, OfferingFacts, PoolFacts, Verdict, judge
-from .holdings import Holding, HoldingsPlan, PoolNode, PoolState, plan_holdings
+from .holdings import Holding, HoldingsPlan, PoolNode, PoolState
 from .orders import OrderFacts, OrderVerdict, judge_order
 from .terms import CommitmentRecord, Placement, next_moment, plan_commitments
 from .units import blocks_of, cu_of

@@ -6,18 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
+from reserved_capacity.domain.admission import plan_holdings
 from reserved_capacity.domain.claims import ClaimDemand, ClaimPlan
 from reserved_capacity.domain.eligibility import InstanceFacts, OfferingFacts, SnapshotFacts
-from reserved_capacity.domain.holdings import (
-    Demand,
-    Freeze,
-    Holding,
-    HoldingsPlan,
-    HoldingState,
-    PoolNode,
-    PoolState,
-    plan_holdings,
-)
+from reserved_capacity.domain.holdings import Demand, Freeze, Holding, HoldingsPlan, HoldingState, PoolNode, PoolState
 from reserved_capacity.domain.members import ObservedMember
 from reserved_capacity.domain.nodes import Claim, InventoryNode, PoolId
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from reserved_capacity.domain.admission import plan_holdings
 from reserved_capacity.domain.claims import plan_claims
 from reserved_capacity.domain.eligibility import InstanceFacts, PoolFacts, Verdict, judge
 from reserved_capacity.domain.holdings import (
@@ -15,7 +16,6 @@ from reserved_capacity.domain.holdings import (
     Waiting,
     capacity_of,
     held_count,
-    plan_holdings,
 )
 from reserved_capacity.domain.members import plan_members
 from tests.unit.domain.builders import (

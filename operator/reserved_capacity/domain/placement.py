@@ -1,0 +1,70 @@
+"""Where there is room in a pool: best-fit, over one node or several of one topology domain (behaviour.md C3, C8)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from .holdings import MAX_MEMBERS, Holding, PoolState, Request, blocks_held_by_node
+
+Place = tuple[str, ...]
+
+
+class Room:
+    """The room of a pool while grants are made; best-fit, so that large holes stay large (C3).
+
+    No more is given than is contracted, also while more than that is still claimed (I2). What is held counts as room
+    that is used, on whatever node; where that is more than the claim, the node simply has no room.
+    """
+
+    def __init__(self, pool: PoolState, holdings: Sequence[Holding]) -> None:
+        used = blocks_held_by_node(holdings)
+        replaced = {node.name for node in pool.nodes if node.replacing}
+        self.members = MAX_MEMBERS - len(holdings)
+        self.blocks = pool.contracted_blocks - sum(blocks for name, blocks in used.items() if name not in replaced)
+        self.labels = {node.name: node.labels for node in pool.nodes}
+        self.free = {
+            node.name: max(0, node.blocks - used.get(node.name, 0) - pool.reserved.get(node.name, 0))
+            for node in pool.nodes
+            if node.usable
+        }
+
+    def room_for(self, members: int) -> int:
+        """Blocks that so many more members may hold together, wherever."""
+        return max(0, self.blocks) if members <= self.members else 0
+
+    def place_all(self, requests: Sequence[Request]) -> list[Place] | None:
+        """Nodes for every request, or None and nothing is taken."""
+        wanted = sum(request.blocks for request in requests)
+        if wanted > self.room_for(len(requests)):
+            return None
+        free, places = dict(self.free), dict[int, Place]()
+        # Largest first: with equal sizes, the common case, this is exact.
+        for index in sorted(range(len(requests)), key=lambda index: -requests[index].blocks):
+            place = best_fit(free, requests[index], self.labels)
+            if place is None:
+                return None
+            for name in place:
+                free[name] -= requests[index].part
+            places[index] = place
+        self.members -= len(requests)
+        self.blocks -= wanted
+        self.free = free
+        return [places[index] for index in range(len(requests))]
+
+
+def best_fit(free: Mapping[str, int], request: Request, labels: Mapping[str, Mapping[str, str]]) -> Place | None:
+    """The nodes on which a request leaves the least behind: one, or several that share a label's value (C8)."""
+    fitting = sorted((blocks, name) for name, blocks in free.items() if blocks >= request.part)
+    if request.nodes == 1:
+        return (fitting[0][1],) if fitting else None
+    domains: dict[str, list[tuple[int, str]]] = {}
+    for blocks, name in fitting:
+        domain = labels.get(name, {}).get(request.topology_key)
+        if domain is not None:
+            domains.setdefault(domain, []).append((blocks, name))
+    choices = [
+        (sum(blocks for blocks, _ in nodes[: request.nodes]), domain, tuple(name for _, name in nodes[: request.nodes]))
+        for domain, nodes in domains.items()
+        if len(nodes) >= request.nodes
+    ]
+    return min(choices)[2] if choices else None
