@@ -1,0 +1,121 @@
+"""Owns the command line of `kubectl reserved`: arguments, exit codes, and nothing else.
+
+Exit codes: 0; 1 with a message on stderr where something could not be read or is not there; 2 for wrong usage. What
+needs a cluster is imported by the command that needs it: `--help` answers at once.
+"""
+
+from __future__ import annotations
+
+import io
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+
+import typer
+
+if TYPE_CHECKING:
+    from collections.abc import Coroutine
+
+PROGRAM = "kubectl reserved"
+EXIT_FAILED = 1
+EXIT_INTERRUPTED = 130
+
+app = typer.Typer(
+    name=PROGRAM,
+    help="Reserved inference capacity: what there is, who holds it, and why something waits.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+Namespace = Annotated[str, typer.Option("--namespace", "-n", help="Namespace; default: the context's.")]
+AllNamespaces = Annotated[bool, typer.Option("--all-namespaces", "-A", help="All namespaces.")]
+Output = Annotated[str, typer.Option("--output", "-o", metavar="table|json|yaml", help="Output format.")]
+Kubeconfig = Annotated[Path | None, typer.Option("--kubeconfig", help="Path; default: $KUBECONFIG or ~/.kube/config.")]
+Context = Annotated[str, typer.Option("--context", help="Context of the kubeconfig; default: its current one.")]
+
+
+@app.callback()
+def _plugin() -> None:
+    """Makes subcommands of the commands, also while there are few of them."""
+
+
+@app.command(short_help="Show pools, nodes, instances, and what waits and why.")
+def status(
+    pool: Annotated[str, typer.Argument(metavar="POOL", help="Only this ComputeUnitPool.", show_default=False)] = "",
+    namespace: Namespace = "",
+    all_namespaces: AllNamespaces = False,
+    output: Output = "table",
+    watch: Annotated[bool, typer.Option("--watch", "-w", help="Stay, and show every change.")] = False,
+    kubeconfig: Kubeconfig = None,
+    context: Context = "",
+) -> None:
+    """Show pools, their blocks, nodes, instances and members, and the reason for whatever waits."""
+    format_ = _format(output)
+    if watch and output != "table":
+        raise typer.BadParameter("-w shows the screen; use it with -o table", param_hint="-w")
+    from reserved_capacity.cli import commands
+
+    place = commands.Place(kubeconfig, context, namespace, all_namespaces)
+    _run(commands.status(place, pool.rpartition("/")[2], format_, watch=watch))
+
+
+@app.command(short_help="Explain the state of one object, and what to do.")
+def why(
+    target: Annotated[str, typer.Argument(metavar="KIND/NAME", help="For example mi/chat or cup/prod.")],
+    namespace: Namespace = "",
+    output: Output = "table",
+    kubeconfig: Kubeconfig = None,
+    context: Context = "",
+) -> None:
+    """Explain why an object is in the state it is in, and what to do."""
+    kind, slash, name = target.partition("/")
+    if not (kind and slash and name):
+        raise typer.BadParameter(f"{target!r} is not KIND/NAME, for example mi/chat", param_hint="KIND/NAME")
+    format_ = _format(output)
+    from reserved_capacity.cli import commands
+
+    place = commands.Place(kubeconfig, context, namespace)
+    _run(commands.why(place, kind, name, format_))
+
+
+def main() -> None:
+    """The entry point of `kubectl-reserved`, which kubectl runs for `kubectl reserved`."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a name that the terminal cannot show is no reason to fail
+    app(prog_name=PROGRAM)
+
+
+def _format(word: str) -> Any:
+    from reserved_capacity.cli.output import Format
+
+    known = [format_.value for format_ in Format]
+    if word not in known:
+        raise typer.BadParameter(f"{word!r} is not one of {', '.join(known)}", param_hint="-o")
+    return Format(word)
+
+
+def _run(work: Coroutine[Any, Any, None]) -> None:
+    import asyncio
+
+    from reserved_capacity.cli.errors import CliError
+
+    try:
+        asyncio.run(work)
+    except CliError as error:
+        _fail(f"{PROGRAM}: {error}", EXIT_FAILED)
+    except KeyboardInterrupt:
+        _fail("", EXIT_INTERRUPTED)
+
+
+def _fail(message: str, code: int) -> NoReturn:
+    if message:
+        print(message, file=sys.stderr)
+    sys.exit(code)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,295 @@
+"""The status screen as lines. Pure: a StatusView and a Page in, lines out.
+
+The order is that of the questions at night: what needs me, what is the pool worth, who holds it, what waits and why.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import timedelta
+
+from rich.text import Text
+
+from reserved_capacity.cli.findings import Level, Verdict
+from reserved_capacity.cli.layout import STYLES, Column, Page, Row, ago, bar, flow, moment, paragraph, since, table
+from reserved_capacity.cli.render_findings import finding_lines, ready_cell
+from reserved_capacity.cli.render_nodes import nodes_table
+from reserved_capacity.cli.values import (
+    ClassView,
+    CommitmentView,
+    InstanceView,
+    MemberView,
+    PoolView,
+    ReservationView,
+    StatusView,
+    Units,
+)
+
+_BAR_CELLS = 72
+_SOON = timedelta(days=60)
+_HEALTHY_SHOWN = 12  # members of one instance that serve and are listed before the rest is only counted
+
+
+def render_status(view: StatusView, page: Page, *, brief: bool = False) -> list[Text]:
+    """`brief`: only counts of what is healthy, for a window that is too low for everything."""
+    lines = _headline(view, page)
+    for pool in view.pools:
+        lines += [Text(), *_pool(view, pool, page, brief=brief)]
+    if view.strays:
+        strays = [replace(each, name=_placed(view, each)) for each in view.strays]
+        lines += [Text(), Text("INSTANCES WITHOUT A POOL", "bold"), *_instances(strays, page, brief=brief)]
+    if view.reservations:
+        lines += [Text(), Text("TOKEN UNITS", "bold"), *_reservations(view, page)]
+    if view.notes:
+        lines.append(Text())
+    for note in view.notes:
+        lines += paragraph(Text(note, "dim"), page, indent=0)
+    if view.classes:
+        lines += [Text(), *_classes(view.classes, page)]
+    return lines
+
+
+# ------------------------------------------------------------------------------------------------------------- headline
+
+
+def _headline(view: StatusView, page: Page) -> list[Text]:
+    where = f"Namespace {view.namespace}" if view.namespace else "All namespaces"
+    instances = sum(len(pool.instances) for pool in view.pools) + len(view.strays)
+    counts = f"{_counted(len(view.pools), 'pool')}, {_counted(instances, 'instance')}"
+    lines = flow([Text(where, "bold"), counts, Text(f"{view.now:%Y-%m-%d %H:%M:%S}Z", "dim")], page, indent=0)
+    for warning in view.warnings:
+        lines += paragraph(Text(warning, STYLES[Level.ACT]), page, indent=0, first=page.mark(Level.ACT))
+    for level, words in ((Level.ACT, "Somebody has to act on"), (Level.MOVING, "On its way by itself:")):
+        asking = view.asking(level)
+        if asking:
+            text = Text(f"{words} {_named(asking)}", STYLES[level])
+            lines += paragraph(text, page, indent=0, first=page.mark(level))
+    if (view.pools or instances) and not view.warnings and not view.asking(Level.ACT) and not view.asking(Level.MOVING):
+        lines += paragraph(
+            Text("All is as it should be", STYLES[Level.FINE]), page, indent=0, first=page.mark(Level.FINE)
+        )
+    if not view.pools and not view.strays:
+        lines += paragraph("There is no ComputeUnitPool here.", page, indent=0)
+    return lines
+
+
+def _named(asking: Sequence[tuple[str, Verdict]]) -> str:
+    return ", ".join(f"{who} ({verdict.reason})" if verdict.reason else who for who, verdict in asking)
+
+
+def _placed(view: StatusView, each: PoolView | InstanceView | ReservationView) -> str:
+    """The name, with its namespace where there are several."""
+    return each.name if view.namespace else f"{each.namespace}/{each.name}"
+
+
+def _counted(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+# ---------------------------------------------------------------------------------------------------------------- pools
+
+
+def _pool(view: StatusView, pool: PoolView, page: Page, *, brief: bool) -> list[Text]:
+    chips: list[Text | str] = [
+        Text(f"POOL {_placed(view, pool)}", "bold"),
+        ready_cell(pool.verdict, page),
+        pool.phase,
+        f"account {pool.account}",
+        f"class {pool.accelerator_class}",
+    ]
+    return [
+        *flow(chips, page, indent=0),
+        *units_lines(pool.units, page),
+        *finding_lines(pool.verdict, page, indent=2),
+        Text(),
+        *_commitments(pool.commitments, page),
+        Text(),
+        *nodes_table(pool.nodes, pool.nodes_total, page, brief=brief),
+        Text(),
+        *_instances(pool.instances, page, brief=brief),
+    ]
+
+
+def units_lines(units: Units, page: Page) -> list[Text]:
+    """The bar of a pool's compute units, and the figures that are its legend."""
+    signs = page.signs
+    allocated = max(0, units.allocated_cu - units.releasing_cu)
+    releasing = min(units.releasing_cu, units.allocated_cu)
+    drawn = bar(
+        (
+            (signs.held, allocated, "green"),
+            (signs.releasing, releasing, "yellow"),
+            (signs.idle, units.idle_cu, "cyan"),
+            (signs.sick, units.unhealthy_cu, "bold red"),
+            (signs.none, units.missing_cu, "dim"),
+        ),
+        min(page.width - 4, _BAR_CELLS),
+    )
+    owed = [
+        f"{units.contracted_cu} CU contracted",
+        f"{units.provisioned_cu} provisioned",
+        _figure(signs.none, units.missing_cu, "missing", "bold red") if units.missing_cu else "",
+    ]
+    used = [
+        _figure(signs.held, units.allocated_cu, "allocated", "green"),
+        _figure(
+            signs.releasing, units.releasing_cu, "of it releasing" if units.releasing_cu else "releasing", "yellow"
+        ),
+        _figure(signs.idle, units.idle_cu, "idle", "cyan"),
+        _figure(signs.sick, units.unhealthy_cu, "unhealthy", "bold red"),
+    ]
+    legend = flow([*owed, *used], page) if page.wide else [*flow(owed, page), *flow(used, page)]
+    return [*([Text.assemble("  ", drawn)] if drawn.plain else []), *legend]
+
+
+def _figure(sign: str, amount: int, word: str, style: str) -> Text:
+    """`■ 600 allocated`: the sign of the bar, where it is in the bar."""
+    return Text.assemble((f"{sign} ", style), f"{amount} {word}") if amount else Text(f"{amount} {word}", "dim")
+
+
+_COMMITMENT_COLUMNS = (
+    Column("COMMITMENT"),
+    Column("CU", right=True),
+    Column("PROVISIONED", right=True),
+    Column("TERM"),
+    Column("STATE"),
+    Column("BILLED FROM"),
+    Column("ENDS"),
+)
+
+
+def _commitments(commitments: Sequence[CommitmentView], page: Page) -> list[Text]:
+    return table(_COMMITMENT_COLUMNS, [_commitment(each, page) for each in commitments], page)
+
+
+def _commitment(commitment: CommitmentView, page: Page) -> Row:
+    late = commitment.provisioned_cu < commitment.compute_units
+    start = moment(commitment.billing_start) if commitment.billing_start else f"by {commitment.provision_by}"
+    end = moment(commitment.term_end)
+    left = f" ({ago(page, commitment.term_end)})" if page.wide and end else ""
+    then = ", then renews" if commitment.renewal == "Renew" and end else ""
+    soon = commitment.term_end is not None and commitment.term_end - page.now < _SOON
+    return Row(
+        (
+            Text(commitment.id),
+            Text(str(commitment.compute_units)),
+            Text(str(commitment.provisioned_cu), "yellow" if late else ""),
+            Text(commitment.term),
+            Text(commitment.state or "not accepted", "" if commitment.state else "bold red"),
+            Text(start),
+            Text(end + left + then, "yellow" if soon else ""),
+        )
+    )
+
+
+# ------------------------------------------------------------------------------------------------------------ instances
+
+_INSTANCE_COLUMNS = (
+    Column("DESIRED", right=True),
+    Column("HELD", right=True),
+    Column("AVAILABLE", right=True),
+    Column("CU", right=True),
+    Column("READY"),
+)
+_MEMBER_COLUMNS = (Column(""), Column(""), Column(""), Column("", prose=True))
+
+
+def _instances(instances: Sequence[InstanceView], page: Page, *, brief: bool) -> list[Text]:
+    if not instances:
+        return paragraph(Text("No ModelInstance uses the pool.", "dim"), page)
+    models = (Column("OFFERING"), Column("SNAPSHOT")) if page.wide else (Column("OFFERING / SNAPSHOT"),)
+    columns = (Column("INSTANCE"), *models, *_INSTANCE_COLUMNS)
+    return table(columns, [_instance(each, page, brief=brief) for each in instances], page)
+
+
+def _instance(instance: InstanceView, page: Page, *, brief: bool) -> Row:
+    short = instance.available < instance.desired
+    models = [instance.offering, instance.snapshot] if page.wide else [f"{instance.offering}\n{instance.snapshot}"]
+    return Row(
+        (
+            Text(instance.name, "bold"),
+            *map(Text, models),
+            Text(str(instance.desired)),
+            Text(str(instance.held), "yellow" if instance.held < instance.desired else ""),
+            Text(str(instance.available), STYLES[instance.verdict.level] if short else ""),
+            Text(str(instance.compute_units)),
+            ready_cell(instance.verdict, page, reason=page.wide, phase=instance.phase),
+        ),
+        below=(
+            *_members(instance, page, brief=brief),
+            *finding_lines(instance.verdict, page, indent=4),
+        ),
+    )
+
+
+def _members(instance: InstanceView, page: Page, *, brief: bool) -> list[Text]:
+    """Those that do not serve, all; those that do, as long as it is a few."""
+    serving = [member for member in instance.members if member.phase == "Available"]
+    limit = 0 if brief else _HEALTHY_SHOWN
+    hidden = {member.name for member in serving[limit:]}
+    rows = [_member(instance, member, page) for member in instance.members if member.name not in hidden]
+    lines = table(_MEMBER_COLUMNS, rows, page, indent=4) if rows else []
+    if hidden:
+        more = f"and {len(hidden)} more" if rows else _counted(len(hidden), "member")
+        lines += paragraph(Text(f"{more} Available", "dim"), page, indent=4)
+    return lines
+
+
+def _member(instance: InstanceView, member: MemberView, page: Page) -> Row:
+    style = {"Available": "green", "Unavailable": "bold red"}.get(member.phase, "yellow")
+    other = f", runs {member.snapshot}" if member.snapshot and member.snapshot != instance.snapshot else ""
+    cells = (
+        Text(member.name),
+        Text(member.phase, style),
+        Text(", ".join(member.nodes)),
+        Text(f"{since(page, member.since)}{other}", "dim"),
+    )
+    trouble = Text(member.trouble, STYLES[Level.WARNING])
+    return Row(cells, below=tuple(paragraph(trouble, page, indent=6)) if member.trouble else ())
+
+
+# --------------------------------------------------------------------------------------------------------------- others
+
+
+def _reservations(view: StatusView, page: Page) -> list[Text]:
+    columns = ("RESERVATION", "OFFERING", "SNAPSHOT", "IN", "OUT", "READY")
+    rows = [
+        Row(
+            (
+                Text(_placed(view, each), "bold"),
+                Text(each.offering),
+                Text(each.snapshot),
+                Text(str(each.input_units)),
+                Text(str(each.output_units)),
+                ready_cell(each.verdict, page, reason=page.wide),
+            ),
+            below=tuple(finding_lines(each.verdict, page, indent=4)),
+        )
+        for each in view.reservations
+    ]
+    return table([Column(name, right=name in ("IN", "OUT")) for name in columns], rows, page)
+
+
+def _classes(classes: Sequence[ClassView], page: Page) -> list[Text]:
+    numbers = ("NODES", "READY", "CORDONED", "FAILED", "CU", "CLAIMED", "FREE", "UNHEALTHY")
+    columns = [Column("CLASS"), *(Column(number, right=True) for number in numbers)]
+    return table(columns, [_class(each, page) for each in classes], page, indent=0)
+
+
+def _class(class_: ClassView, page: Page) -> Row:
+    bad, odd = STYLES[Level.ACT], STYLES[Level.WARNING]
+    return Row(
+        (
+            Text(class_.name, "bold"),
+            Text(str(class_.nodes)),
+            Text(str(class_.ready), odd if class_.ready < class_.nodes else ""),
+            Text(str(class_.cordoned), odd if class_.cordoned else ""),
+            Text(str(class_.failed), bad if class_.failed else ""),
+            Text(str(class_.total_cu)),
+            Text(str(class_.claimed_cu)),
+            Text(str(class_.free_cu)),
+            Text(str(class_.unhealthy_cu), bad if class_.unhealthy_cu else ""),
+        ),
+        below=tuple(finding_lines(class_.verdict, page, indent=2)),
+    )
