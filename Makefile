@@ -63,10 +63,12 @@ check: $(INSTALLED) ## Style, types, import rules, dependencies, generated files
 	@$(BIN)/lint-imports >/dev/null || $(BIN)/lint-imports
 	@$(BIN)/deptry . >/dev/null 2>&1 || $(BIN)/deptry .
 	@$(BIN)/python -m reserved_capacity.api.generate --check
+	@$(BIN)/python -m manifests.argocd.generate --check
 	@echo 'check: passed'
 
 generate: $(INSTALLED) ## Write the files that come from the API types
 	@$(BIN)/python -m reserved_capacity.api.generate
+	@$(BIN)/python -m manifests.argocd.generate
 
 lock: ## Resolve requirements.lock anew from pyproject.toml (needs uv)
 	@command -v uv >/dev/null || { echo 'lock: needs uv on PATH (`pip install uv` in an environment of your own)' >&2; exit 1; }
