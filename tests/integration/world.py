@@ -175,6 +175,9 @@ class World:
         assert found is not None, f"{resource.kind} {name} does not exist"
         return found
 
+    def get_instance(self, name: str) -> JsonObject:
+        return self.get(MODEL_INSTANCES, name, "acme")
+
     def pool_status(self, name: str = "prod") -> JsonObject:
         return dict(self.get(COMPUTE_UNIT_POOLS, name, "acme")["status"])
 

@@ -21,7 +21,7 @@ from tests.property.worlds import NOW, shuffled
 POOL = PoolFacts("prod", "h100-8", 1200)
 SNAPSHOTS = {"v1": SnapshotFacts(), "old": SnapshotFacts(NOW - timedelta(days=1), "v1")}
 OFFERINGS = {
-    name: OfferingFacts(name, True, size, minimum, 1, frozenset({"h100-8"}), frozenset({"default"}), SNAPSHOTS)
+    name: OfferingFacts(name, True, size, minimum, 1, "zone", frozenset({"h100-8"}), frozenset({"default"}), SNAPSHOTS)
     for name, size, minimum in (("big", 300, 2), ("mid", 200, 3), ("small", 100, 1))
 }
 

@@ -67,18 +67,22 @@ def class_worlds(draw: st.DrawFn) -> ClassWorld:
     nodes = tuple(draw(inventory_nodes(f"gpu-{number}")) for number in range(count))
     living = draw(st.sets(st.sampled_from(POOLS), max_size=3))
     places = [node.name for node in nodes] + ["gone-1", "gone-2"]
-    demands = tuple(
-        ClaimDemand(
-            pool=pool,
-            contracted_blocks=draw(st.integers(0, 20)),
-            first_accepted=NOW + timedelta(days=draw(st.integers(0, 1))),
-            held=draw(st.dictionaries(st.sampled_from(places), st.integers(1, 4), max_size=3)),
+    demands = []
+    for pool in sorted(living):
+        held = draw(st.dictionaries(st.sampled_from(places), st.integers(1, 4), max_size=3))
+        demands.append(
+            ClaimDemand(
+                pool=pool,
+                contracted_blocks=draw(st.integers(0, 20)),
+                first_accepted=NOW + timedelta(days=draw(st.integers(0, 1))),
+                held=held,
+                staying={name: draw(st.integers(0, blocks)) for name, blocks in held.items()},
+                lost_nodes=frozenset(draw(st.sets(st.sampled_from(["gone-1", "gone-2"])))),
+            )
         )
-        for pool in sorted(living)
-    )
     dead = [(claim.pool, node.name) for node in nodes for claim in node.claims if claim.pool not in living]
     occupied = {each: draw(st.integers(0, 2)) for each in dead}
-    return ClassWorld(nodes, demands, occupied)
+    return ClassWorld(nodes, tuple(demands), occupied)
 
 
 # ------------------------------------------------------------------------------------------------------------- holdings
@@ -138,7 +142,7 @@ def pool_states(draw: st.DrawFn, *, mixed_sizes: bool = True) -> PoolState:
         contracted_blocks=max(0, provisioned + draw(st.sampled_from((0, 0, 0, 3, 7, -2)))),
         nodes=(*nodes, PoolNode("shrunk-to-nothing", 0, usable=True)),
         holdings=tuple(holdings),
-        demands=demands,
+        demands=tuple(demands),
         gone=frozenset(draw(st.sets(st.sampled_from(names)))) if names else frozenset(),
         taken=frozenset(draw(st.sets(st.sampled_from(("a-0", "b-1", "c-0", "d-2")), max_size=2))),
     )

@@ -130,7 +130,8 @@ class _Admission:
                 continue
             if not self._move(holding, gone=failed):
                 have = cu_of(min(sum(self.room.free.values()), self.room.room_for(1)))
-                blocked[holding.instance] = BlockedMove(holding.member, left[0].name, cu_of(holding.blocks), have)
+                move = BlockedMove(holding.member, left[0].name, cu_of(holding.blocks), have)
+                blocked.setdefault(holding.instance, move)
         return blocked
 
     def _moving(self) -> bool:
@@ -263,16 +264,16 @@ def _why(pool: PoolState, holdings: Sequence[Holding], requests: Sequence[Reques
 
 def _unprovisioned(pool: PoolState, holdings: Sequence[Holding]) -> int:
     """Blocks that are contracted and will be claimed: what members hold without a claim comes back to them alone."""
-    claimed = {node.name: node.blocks for node in pool.nodes if not node.replacing}
+    claimed = {node.name: node.blocks for node in pool.nodes}
     held = blocks_held_by_node([holding for holding in holdings if holding.held])
-    replaced = {node.name for node in pool.nodes if node.replacing}
-    lost = sum(max(0, blocks - claimed.get(name, 0)) for name, blocks in held.items() if name not in replaced)
+    left = {node.name for node in pool.nodes if node.evacuate}
+    lost = sum(max(0, blocks - claimed.get(name, 0)) for name, blocks in held.items() if name not in left)
     return max(0, pool.contracted_blocks - sum(claimed.values()) - lost)
 
 
 def _idle_on_failed(pool: PoolState, holdings: Sequence[Holding]) -> int:
     used = blocks_held_by_node(holdings)
-    failed = [node for node in pool.nodes if node.failed and not node.replacing]
+    failed = [node for node in pool.nodes if node.failed]
     return sum(max(0, node.blocks - used.get(node.name, 0)) for node in failed)
 
 

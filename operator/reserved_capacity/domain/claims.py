@@ -10,7 +10,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from .holdings import Request
 from .nodes import Claim, InventoryNode, PoolId
+from .placement import best_fit
+from .repair import LeavingNode, coverage, next_replacement
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,14 +21,18 @@ class ClaimDemand:
     """What one pool is owed.
 
     `held` are the blocks that its members hold, by node name, also on nodes that are gone: such a node comes back to
-    the pool that holds it (N2), and meanwhile nothing is claimed in its place (replacement is an act of repair, not
-    of growth). `first_accepted` orders the pools: who bought first is provisioned first.
+    the pool that holds it (N2). `staying` are those of them that are not being given back. `lost_nodes` are nodes that
+    are gone with all pods of the pool: these are replaced. `first_accepted` orders the pools: who bought first is
+    provisioned first. `wanted` is room that idle claims should be re-arranged for (C9).
     """
 
     pool: PoolId
     contracted_blocks: int
     first_accepted: datetime
     held: Mapping[str, int] = field(default_factory=dict)
+    staying: Mapping[str, int] = field(default_factory=dict)
+    lost_nodes: frozenset[str] = frozenset()
+    wanted: tuple[Request, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +67,15 @@ class _Ledger:
             for name, node in self.nodes.items()
         }
         self.reasons: dict[str, list[str]] = {name: [] for name in self.nodes}
+        # The same by pool, so that the plan of one pool does not look at every node of the class.
+        self._places: dict[PoolId, set[str]] = {}
+        for name, by_pool in self.claims.items():
+            for pool in by_pool:
+                self._places.setdefault(pool, set()).add(name)
+
+    def places(self, pool: PoolId) -> list[str]:
+        """The nodes on which the pool has a claim, by name."""
+        return sorted(self._places.get(pool, ()))
 
     def free(self, name: str) -> int:
         node = self.nodes[name]
@@ -73,13 +89,15 @@ class _Ledger:
         return self.claims[name].get(pool, 0)
 
     def total(self, pool: PoolId) -> int:
-        return sum(by_pool.get(pool, 0) for by_pool in self.claims.values())
+        return sum(self.claims[name][pool] for name in self._places.get(pool, ()))
 
     def set(self, name: str, pool: PoolId, blocks: int, reason: str) -> None:
         if blocks:
             self.claims[name][pool] = blocks
+            self._places.setdefault(pool, set()).add(name)
         else:
             self.claims[name].pop(pool, None)
+            self._places.get(pool, set()).discard(name)
         self.reasons[name].append(reason)
 
     def changes(self) -> tuple[NodeClaims, ...]:
@@ -105,7 +123,8 @@ def plan_claims(
     (`occupied`: blocks by pool and node that pods or holdings still use); claims above the contract are given back
     where idle; claims lost with a re-created node are restored to the pool whose members hold them (N2, before
     anybody else may claim there); what is missing is claimed, whole nodes first, the rest best-fit, in as few zones
-    as possible (C3); idle claims on blocks that a node has no more are swapped for real ones.
+    as possible (C3), and so are replacements for nodes that a pool is leaving, one node at a time (N2); idle claims on
+    blocks that a node has no more are swapped for real ones, and others so that what is wanted fits in one piece (C9).
     """
     ledger = _Ledger(nodes)
     ordered = sorted(demands, key=lambda demand: (demand.first_accepted, demand.pool))
@@ -117,6 +136,7 @@ def plan_claims(
     missing = {demand.pool: _grow(ledger, demand) for demand in ordered}
     for demand in ordered:
         _swap_vanished(ledger, demand)
+        _rearrange(ledger, demand)
     return ClaimPlan(ledger.changes(), missing)
 
 
@@ -135,9 +155,15 @@ def _drop_orphans(ledger: _Ledger, living: set[PoolId], occupied: Mapping[tuple[
 
 
 def _give_back(ledger: _Ledger, demand: ClaimDemand) -> None:
-    # Lost blocks count: their node may come back, and the pool must not hold more than its contract then (I2).
-    excess = ledger.total(demand.pool) + _lost_blocks(ledger, demand) - demand.contracted_blocks
-    idle = {name: blocks for name in ledger.nodes if (blocks := _idle(ledger, name, demand)) > 0}
+    # Of a node that is being left, what is replaced elsewhere and in nobody's hands any more has done its duty. What
+    # members hold stays until they are gone: before that the node is not fenced.
+    for node, covered in _leaving(ledger, demand):
+        given = min(covered, _idle(ledger, node.name, demand)) if node.name in ledger.nodes else 0
+        if given > 0:
+            kept = ledger.claimed(node.name, demand.pool) - given
+            ledger.set(node.name, demand.pool, kept, f"released {given} blocks that were replaced elsewhere")
+    excess = _excess(ledger, demand) - sum(covered for _, covered in _leaving(ledger, demand))
+    idle = {name: blocks for name in ledger.places(demand.pool) if (blocks := _idle(ledger, name, demand)) > 0}
 
     def order(name: str) -> tuple[bool, int, int, str]:
         # What nobody can use now, then fully idle nodes, then the smallest rests: what stays serves, and is whole.
@@ -162,9 +188,65 @@ def _restore(ledger: _Ledger, demand: ClaimDemand) -> None:
 
 
 def _grow(ledger: _Ledger, demand: ClaimDemand) -> int:
-    """Claim what is missing; returns the blocks that could not be claimed."""
-    missing = demand.contracted_blocks - ledger.total(demand.pool) - _lost_blocks(ledger, demand)
-    return _claim(ledger, demand.pool, max(0, missing))
+    """Claim what is missing, then what replaces the next node that is being left; returns what is owed all the same."""
+    missing = _claim(ledger, demand.pool, max(0, -_excess(ledger, demand)))
+    if not missing:
+        leaving = _leaving(ledger, demand)
+        nodes, covered = [node for node, _ in leaving], {node.name: blocks for node, blocks in leaving}
+        _claim(ledger, demand.pool, next_replacement(nodes, covered))
+    return missing
+
+
+def _excess(ledger: _Ledger, demand: ClaimDemand) -> int:
+    """Blocks beyond the contract. Lost ones count: their node may come back, and the pool must not have more than its
+    contract then (I2)."""
+    return ledger.total(demand.pool) + _lost_blocks(ledger, demand) - demand.contracted_blocks
+
+
+def _leaving(ledger: _Ledger, demand: ClaimDemand) -> list[tuple[LeavingNode, int]]:
+    """The nodes that a pool is leaving, each with the blocks that are claimed elsewhere in its place."""
+    leaving = [
+        LeavingNode(name, ledger.claimed(name, demand.pool), demand.staying.get(name, 0), ledger.nodes[name].failed)
+        for name in ledger.places(demand.pool)
+        if (node := ledger.nodes[name]).failed or (node.cordoned and demand.staying.get(name))
+    ]
+    leaving += [
+        LeavingNode(name, demand.held[name], demand.staying.get(name, 0), failed=True)
+        for name in sorted(demand.lost_nodes & set(demand.held))
+    ]
+    covered = coverage(leaving, _excess(ledger, demand))
+    return [(node, covered[node.name]) for node in leaving]
+
+
+def _rearrange(ledger: _Ledger, demand: ClaimDemand) -> None:
+    """C9: enough idle blocks, nowhere in one piece: move claims to the node where the fewest of them make it fit."""
+    for request in sorted(demand.wanted, key=lambda request: -request.blocks):
+        usable = [name for name, node in ledger.nodes.items() if node.usable]
+        idle = {name: _idle(ledger, name, demand) for name in usable}
+        if request.nodes > 1 or best_fit(idle, request, {}) is not None:
+            continue  # over several nodes the whole search would be needed; one instance of that kind waits for room
+        elsewhere = sum(idle.values())
+        fitting = [
+            (request.blocks - idle[name], name)
+            for name in usable
+            if idle[name] + ledger.free(name) >= request.blocks <= elsewhere
+        ]
+        if not fitting:
+            continue
+        needed, target = min(fitting)
+        _collect(ledger, demand, needed, target, idle)
+        blocks = ledger.claimed(target, demand.pool) + needed
+        ledger.set(target, demand.pool, blocks, f"moved {needed} idle blocks here, so that {request.blocks} fit")
+
+
+def _collect(ledger: _Ledger, demand: ClaimDemand, needed: int, target: str, idle: Mapping[str, int]) -> None:
+    """Give up so many idle blocks elsewhere, the smallest rests first."""
+    for blocks, name in sorted((blocks, name) for name, blocks in idle.items() if name != target and blocks > 0):
+        given = min(blocks, needed)
+        if given:
+            kept = ledger.claimed(name, demand.pool) - given
+            ledger.set(name, demand.pool, kept, f"moved {given} idle blocks of {demand.pool} to {target}")
+            needed -= given
 
 
 def _swap_vanished(ledger: _Ledger, demand: ClaimDemand) -> None:
@@ -173,8 +255,8 @@ def _swap_vanished(ledger: _Ledger, demand: ClaimDemand) -> None:
     Where no other node has room the claim stays: the device plugin of a node that has just booted has not counted its
     GPUs yet, and such a blip must not hand sold capacity to the next pool in line.
     """
-    for name, node in ledger.nodes.items():
-        vanished = min(ledger.overclaimed(name), _idle(ledger, name, demand)) if node.ready else 0
+    for name in ledger.places(demand.pool):
+        vanished = min(ledger.overclaimed(name), _idle(ledger, name, demand)) if ledger.nodes[name].ready else 0
         if vanished <= 0:
             continue
         swapped = vanished - _claim(ledger, demand.pool, vanished)
@@ -185,6 +267,8 @@ def _swap_vanished(ledger: _Ledger, demand: ClaimDemand) -> None:
 
 def _claim(ledger: _Ledger, pool: PoolId, missing: int) -> int:
     """Claim so many blocks from what is free; returns those that nothing was found for."""
+    if not missing:
+        return 0
     for zone in _zones(ledger, pool, missing):
         for name in _nodes_for(ledger, pool, zone, missing):
             if not missing:
@@ -217,7 +301,7 @@ def _zones(ledger: _Ledger, pool: PoolId, missing: int) -> list[str]:
     free: dict[str, int] = {}
     for node in _candidates(ledger):
         free[node.zone] = free.get(node.zone, 0) + ledger.free(node.name)
-    home = {node.zone for node in ledger.nodes.values() if ledger.claimed(node.name, pool)}
+    home = {ledger.nodes[name].zone for name in ledger.places(pool)}
 
     def rank(zone: str) -> tuple[bool, bool, int, str]:
         fits = free[zone] >= missing
@@ -234,7 +318,8 @@ def _nodes_for(ledger: _Ledger, pool: PoolId, zone: str, missing: int) -> list[s
         if ledger.free(node.name) == node.blocks <= missing:
             whole.append(node.name)
             missing -= node.blocks
-    rest = [node for node in nodes if node.name not in whole]
+    taken = set(whole)
+    rest = [node for node in nodes if node.name not in taken]
 
     def fit(node: InventoryNode) -> tuple[bool, int, bool, str]:
         free = ledger.free(node.name)

@@ -33,6 +33,7 @@ class OfferingFacts:
     compute_units_per_instance: int
     min_instances: int
     nodes_per_instance: int
+    topology_key: str
     accelerator_classes: frozenset[str]
     profiles: frozenset[str]
     snapshots: Mapping[str, SnapshotFacts]
@@ -161,8 +162,6 @@ def _snapshot_retired(question: _Question) -> Refusal | None:
 
 def _not_supported_yet(question: _Question) -> Refusal | None:
     instance, fields = question.instance, list(question.instance.unsupported)
-    if question.offering.nodes_per_instance > 1:
-        fields.append("spec.offering (nodesPerInstance > 1)")
     if instance.running_snapshots - {instance.snapshot}:
         fields.append(f"spec.snapshot (members run {_listed(instance.running_snapshots)})")
     if instance.running_profiles - {instance.profile}:
@@ -279,6 +278,8 @@ def _demand(instance: InstanceFacts, offering: OfferingFacts | None, refusal: Re
         priority=instance.priority,
         created_at=instance.created_at,
         freeze=freeze,
+        nodes_per_instance=offering.nodes_per_instance if offering else 1,
+        topology_key=offering.topology_key if offering else "",
     )
 
 

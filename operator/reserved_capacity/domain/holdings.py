@@ -92,8 +92,8 @@ class PoolNode:
     """The pool's part of one node; `usable` False: claimed and kept, but no new member is placed there.
 
     `failed`: its blocks count as unhealthy. `evacuate`: its members shall move, at once from a node that has failed,
-    one at a time from one that is cordoned (N1, N3). `replacing`: other blocks are claimed in its place, so its own
-    are outside all sums until the node is fenced (N2). `labels` are those by which offerings span nodes (C8).
+    one at a time from one that is cordoned (N1, N3). `replaced` blocks are claimed elsewhere in its place: they are not
+    among its `blocks`, and outside all sums until the node is fenced (N2). `labels` are the node's (C8).
     """
 
     name: str
@@ -101,7 +101,7 @@ class PoolNode:
     usable: bool
     failed: bool = False
     evacuate: bool = False
-    replacing: bool = False
+    replaced: int = 0
     labels: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -170,7 +170,6 @@ def capacity_of(nodes: Sequence[PoolNode], holdings: Sequence[Holding]) -> PoolC
     """Count every block of a pool once: unhealthy if its node failed, else allocated if held, else idle."""
     used = blocks_held_by_node(holdings)
     releasing = blocks_held_by_node([holding for holding in holdings if not holding.held])
-    nodes = [node for node in nodes if not node.replacing]
     healthy = [node for node in nodes if not node.failed]
     # Where a claim came back smaller than what is held, all of it is allocated, and no more than there is.
     allocated = sum(min(used.get(node.name, 0), node.blocks) for node in healthy)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from .conditions import ConditionValue, condition
 from .eligibility import Refusal
-from .holdings import Wait, Waiting
+from .holdings import BlockedMove, Wait, Waiting
 from .reasons.base import ConditionStatus, Ready
 from .reasons.instance import ACCEPTED_REASONS, Available, CapacityReserved, InstanceAccepted
 
@@ -28,6 +28,7 @@ class InstanceObservation:
     refusal: Refusal | None
     wait: Wait | None
     evaluated: bool
+    move: BlockedMove | None = None
     overdue: bool = False
 
 
@@ -67,7 +68,8 @@ _NEXT_STEP = {
 
 
 def _explain(pool: str, wait: Wait) -> str:
-    return f"need {wait.need_cu} CU, have {wait.have_cu} idle in pool {pool}: {_NEXT_STEP[wait.reason]}"
+    next_step = wait.remedy or _NEXT_STEP[wait.reason]
+    return f"need {wait.need_cu} CU, have {wait.have_cu} idle in pool {pool}: {next_step}"
 
 
 def _available(seen: InstanceObservation) -> ConditionValue:
@@ -118,14 +120,26 @@ def _ready(
             f"{seen.releasing} members are terminating; their compute units are idle when their pods are gone",
         )
     if not seen.suspended and seen.available < seen.desired:
-        return _borrowed(available, ConditionStatus.UNKNOWN)
+        waiting = _borrowed(available, ConditionStatus.UNKNOWN)
+        return replace(waiting, message=f"{waiting.message}; {explain_move(seen.move)}") if seen.move else waiting
     return ConditionValue("Ready", ConditionStatus.TRUE, Ready.READY.value, _all_well(seen))
 
 
 def _all_well(seen: InstanceObservation) -> str:
     if seen.suspended:
         return f"suspended as asked, with {seen.held} instances held"
-    return f"{seen.available} of {seen.desired} instances are serving" if seen.desired else "scaled to zero as asked"
+    if not seen.desired:
+        return "scaled to zero as asked"
+    serving = f"{seen.available} of {seen.desired} instances are serving"
+    return f"{serving}; {explain_move(seen.move)}" if seen.move else serving
+
+
+def explain_move(move: BlockedMove) -> str:
+    """Why a member stays on a node that it has to leave (N3)."""
+    return (
+        f"{move.member} has to leave {move.node} and cannot: need {move.need_cu} CU on another node, have "
+        f"{move.have_cu} spare; uncordon {move.node}, or add a node of the class"
+    )
 
 
 def _borrowed(decider: ConditionValue, status: ConditionStatus) -> ConditionValue:

@@ -28,9 +28,13 @@ class ObservedMember:
 
 @dataclass(frozen=True, slots=True)
 class CreateMember:
+    """A StatefulSet to announce, without pods: it gets them (ScaleMember) once the holding is confirmed with it in view.
+
+    The other way round, a create that is slow could put pods on blocks that were given away meanwhile.
+    """
+
     holding: Holding
     revision: str
-    replicas: int
     reason: str
 
 
@@ -72,23 +76,26 @@ def plan_members(
     *,
     owner_uid: str,
     rendered_revision: str,
-    pods_per_member: int,
     suspended: bool,
 ) -> MembersPlan:
     """Bring the StatefulSets of one living ModelInstance in line with its holdings."""
     held = {holding.member: holding for holding in holdings if holding.held}
     present = {member.name: member for member in observed}
-    replicas = 0 if suspended else pods_per_member
+    replicas = {name: 0 if suspended else len(holding.nodes) for name, holding in held.items()}
     revision = current_revision(observed, owner_uid, rendered_revision)
+    # Without a template (the snapshot is unknown by now, and nobody runs it) there is nothing to make.
+    missing = [(name, holding) for name, holding in sorted(held.items()) if revision and name not in present]
     creates = [
-        CreateMember(holding, revision, replicas, f"{name} holds {holding.blocks} blocks and has no StatefulSet")
-        for name, holding in sorted(held.items())
-        if name not in present
+        CreateMember(holding, revision, f"{name} holds {holding.blocks} blocks and has no StatefulSet")
+        for name, holding in missing
     ]
     scales = [
-        ScaleMember(member, replicas, "suspended" if suspended else "resumed")
+        ScaleMember(member, replicas[name], "suspended" if suspended else "its holding stands")
         for name, member in sorted(present.items())
-        if name in held and not member.terminating and member.owner_uid == owner_uid and member.replicas != replicas
+        if name in held
+        and not member.terminating
+        and member.owner_uid == owner_uid
+        and member.replicas != replicas[name]
     ]
     deletes = [
         DeleteMember(member, "its holding is being released" if member.owner_uid == owner_uid else "its owner is gone")

@@ -18,9 +18,10 @@ class Room:
 
     def __init__(self, pool: PoolState, holdings: Sequence[Holding]) -> None:
         used = blocks_held_by_node(holdings)
-        replaced = {node.name for node in pool.nodes if node.replacing}
+        # Of a node that is being left, what is claimed elsewhere already is outside the contract's sum (N2).
+        left = {node.name: node.blocks for node in pool.nodes if node.evacuate}
         self.members = MAX_MEMBERS - len(holdings)
-        self.blocks = pool.contracted_blocks - sum(blocks for name, blocks in used.items() if name not in replaced)
+        self.blocks = pool.contracted_blocks - sum(min(blocks, left.get(name, blocks)) for name, blocks in used.items())
         self.labels = {node.name: node.labels for node in pool.nodes}
         self.free = {
             node.name: max(0, node.blocks - used.get(node.name, 0) - pool.reserved.get(node.name, 0))

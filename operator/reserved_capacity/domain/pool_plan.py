@@ -21,7 +21,8 @@ from .units import blocks_of, cu_of
 class PoolWorld:
     """Everything that the plan of one pool looks at.
 
-    `members` are names of StatefulSets that exist, `gone` members of Releasing holdings that are confirmed gone.
+    `members` are names of StatefulSets that exist, `gone` members of Releasing holdings that are confirmed gone,
+    `available` members that serve.
     """
 
     name: str
@@ -34,6 +35,7 @@ class PoolWorld:
     holdings: tuple[Holding, ...]
     members: frozenset[str] = frozenset()
     gone: frozenset[str] = frozenset()
+    available: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +75,7 @@ def plan_pool(world: PoolWorld, *, now: datetime) -> PoolPlan:
             demands=tuple(verdict.demand for verdict in verdicts.values()),
             gone=world.gone,
             taken=world.members,
+            available=world.available,
         ),
         now=now,
     )

@@ -36,6 +36,7 @@ from reserved_capacity.snapshot import (
     gpus_of,
     holdings_of,
     inventory,
+    lost_nodes,
     nodes_of_class,
     parse_class,
     pool_id,
@@ -50,31 +51,43 @@ _OUR_TAINT = {"key": meta.CLAIMED_TAINT, "value": meta.CLAIMED_VALUE, "effect": 
 
 async def reconcile(context: Context, key: Key) -> datetime | None:
     """Returns when a node of the class fails if nothing changes until then."""
-    class_ = parse_class(context.store, key.name)
-    if class_ is None:
-        return None
-    now = context.clock.now()
-    nodes = inventory(context.store, class_, now=now)
-    pools = pools_of_class(context.store, key.name)
-    recorded = [pool for pool in pools if pool.status.observed_generation and not pool.metadata.deletion_timestamp]
-    unrecorded = frozenset((pool.namespace, pool.name) for pool in pools if not pool.status.observed_generation)
-    plan = plan_claims(nodes, [_demand(pool) for pool in recorded], occupied=_occupied(context, nodes, unrecorded))
-    by_name = {node.name: node for node in nodes}
-    for change in plan.changes:
-        await _write_claims(context, class_, by_name[change.node], change)
+    async with context.domain(key.name):
+        class_ = parse_class(context.store, key.name)
+        if class_ is None:
+            return None
+        now = context.clock.now()
+        await _plan_and_write(context, class_, now)
     await _report(context, class_, now)
     return _next_failure(context, class_, now)
 
 
-def _demand(pool: ComputeUnitPool) -> ClaimDemand:
+async def _plan_and_write(context: Context, class_: AcceleratorClass, now: datetime) -> None:
+    # The very objects that are planned on: what changes while a write is awaited must fail the next precondition.
+    seen = {node["metadata"]["name"]: node for node in nodes_of_class(context.store, class_)}
+    nodes = inventory(context.store, class_, now=now)
+    pools = pools_of_class(context.store, class_.name)
+    recorded = [pool for pool in pools if pool.status.observed_generation and not pool.metadata.deletion_timestamp]
+    unrecorded = frozenset((pool.namespace, pool.name) for pool in pools if not pool.status.observed_generation)
+    demands = [_demand(context, pool) for pool in recorded]
+    plan = plan_claims(nodes, demands, occupied=_occupied(context, nodes, unrecorded))
+    by_name = {node.name: node for node in nodes}
+    for change in plan.changes:
+        await _write_claims(context, class_, by_name[change.node], seen[change.node], change)
+
+
+def _demand(context: Context, pool: ComputeUnitPool) -> ClaimDemand:
     accepted = [record.accepted_at for record in pool.status.commitments if record.accepted_at is not None]
     created = pool.metadata.creation_timestamp
     assert created is not None, "every stored object has a creation time"  # noqa: S101
+    holdings = holdings_of(pool)
     return ClaimDemand(
         pool=pool_id(pool),
         contracted_blocks=blocks_of(contracted_cu(pool)),
         first_accepted=min(accepted, default=created),
-        held=blocks_held_by_node(holdings_of(pool)),
+        held=blocks_held_by_node(holdings),
+        staying=blocks_held_by_node([holding for holding in holdings if holding.held]),
+        lost_nodes=lost_nodes(context.store, holdings),
+        wanted=context.board.wanted(pool.namespace, pool.name),
     )
 
 
@@ -103,10 +116,9 @@ def _occupied(
     return occupied
 
 
-async def _write_claims(context: Context, class_: AcceleratorClass, node: InventoryNode, change: NodeClaims) -> None:
-    observed = context.store.get(Ref(NODES, "", change.node))
-    if observed is None:
-        raise Conflict(f"node {change.node} went away while its claims were planned")
+async def _write_claims(
+    context: Context, class_: AcceleratorClass, node: InventoryNode, observed: JsonObject, change: NodeClaims
+) -> None:
     if sum(claim.blocks for claim in change.claims) > node.claimed_blocks:
         await _check_foreign_pods(context, class_, node, change)
     await context.patch(Ref(NODES, "", change.node), observed, node_patch(observed, change))

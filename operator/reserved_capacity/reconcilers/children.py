@@ -118,10 +118,9 @@ def stateful_set(
     revision: str,
     template: Mapping[str, Any],
     *,
-    replicas: int,
     hostnames: Sequence[str],
 ) -> JsonObject:
-    """One member: pinned to its nodes, one pod on each, never updated in place (OnDelete)."""
+    """One member, announced without pods: pinned to its nodes, one pod on each, never updated in place (OnDelete)."""
     labels = {
         meta.MANAGED_BY_LABEL: meta.MANAGED_BY,
         meta.INSTANCE_LABEL: instance.name,
@@ -144,7 +143,7 @@ def stateful_set(
         "kind": "StatefulSet",
         "metadata": body_metadata,
         "spec": {
-            "replicas": replicas,
+            "replicas": 0,
             "serviceName": instance.name,
             "podManagementPolicy": "Parallel",
             "updateStrategy": {"type": "OnDelete"},

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -11,7 +12,7 @@ from typing import Any
 from reserved_capacity.api.conditions import Condition, StatusModel
 from reserved_capacity.domain.conditions import ConditionValue, merged
 from reserved_capacity.domain.eligibility import Refusal
-from reserved_capacity.domain.holdings import Wait
+from reserved_capacity.domain.holdings import BlockedMove, Request, Wait
 from reserved_capacity.ports import EVENTS, ApiError, Clock, Cluster, JsonObject, Precondition, Ref
 from reserved_capacity.queue import Key
 from reserved_capacity.reconcilers import events
@@ -29,6 +30,7 @@ class Assessment:
     generation: int
     refusal: Refusal | None
     wait: Wait | None
+    move: BlockedMove | None
     overdue: bool
 
 
@@ -41,12 +43,23 @@ class Board:
     """
 
     _pools: dict[tuple[str, str], Mapping[str, Assessment]] = field(default_factory=dict)
+    _wanted: dict[tuple[str, str], tuple[Request, ...]] = field(default_factory=dict)
 
     def post(self, namespace: str, pool: str, assessments: Mapping[str, Assessment]) -> set[str]:
         """Replace a pool's assessments; returns the names of the instances for which something is new."""
         before = self._pools.get((namespace, pool), {})
         self._pools[namespace, pool] = assessments
         return {name for name in {*before, *assessments} if before.get(name) != assessments.get(name)}
+
+    def want(self, namespace: str, pool: str, wanted: tuple[Request, ...]) -> bool:
+        """Say what room the pool's idle claims should be re-arranged for; tells whether that is new."""
+        before = self._wanted.pop((namespace, pool), ())
+        if wanted:
+            self._wanted[namespace, pool] = wanted
+        return bool(wanted) and wanted != before
+
+    def wanted(self, namespace: str, pool: str) -> tuple[Request, ...]:
+        return self._wanted.get((namespace, pool), ())
 
     def of(self, namespace: str, pool: str, instance: str) -> Assessment | None:
         return self._pools.get((namespace, pool), {}).get(instance)
@@ -61,6 +74,12 @@ class Context:
     clock: Clock
     enqueue: Callable[[Key], None]
     board: Board = field(default_factory=Board)
+    _domains: dict[str, asyncio.Lock] = field(default_factory=dict)
+
+    def domain(self, accelerator_class: str) -> asyncio.Lock:
+        """Held while a class, or a pool of it, is planned and the plan written: a claim that is being given back must
+        not be granted to a member meanwhile (architecture.md, the flow, 3). Two objects have no common precondition."""
+        return self._domains.setdefault(accelerator_class, asyncio.Lock())
 
     async def patch(self, ref: Ref, observed: JsonObject, merge: Mapping[str, Any]) -> None:
         """Change what was observed, provided that it is still that."""

@@ -10,6 +10,8 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
+from reserved_capacity.domain.holdings import BlockedMove
+from reserved_capacity.domain.instance_conditions import explain_move
 from reserved_capacity.ports import EVENTS, JsonObject
 
 _NOTE_LENGTH = 1024  # the API server's limit
@@ -22,9 +24,18 @@ def of_transition(
     old, new = _ready(before), _ready(after)
     if new["status"] != "False" or (old["status"], old["reason"]) == ("False", new["reason"]):
         return None
+    return _event(obj, new["reason"], new["message"], now)
+
+
+def of_blocked_move(obj: JsonObject, move: BlockedMove, now: datetime) -> JsonObject:
+    """The Event that tells whoever drains a node why it does not come to an end (N3)."""
+    return _event(obj, "MoveBlocked", explain_move(move), now)
+
+
+def _event(obj: JsonObject, reason: str, note: str, now: datetime) -> JsonObject:
     metadata = obj["metadata"]
     moment = now.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
-    digest = hashlib.sha256(f"{metadata['uid']} {new['reason']} {moment}".encode()).hexdigest()[:16]
+    digest = hashlib.sha256(f"{metadata['uid']} {reason} {moment}".encode()).hexdigest()[:16]
     return {
         "apiVersion": EVENTS.api_version,
         "kind": EVENTS.kind,
@@ -32,9 +43,9 @@ def of_transition(
         "metadata": {"name": f"{metadata['name']}.{digest}", "namespace": metadata.get("namespace") or "default"},
         "eventTime": moment,
         "type": "Warning",
-        "reason": new["reason"],
+        "reason": reason,
         "action": "Reconcile",
-        "note": new["message"][:_NOTE_LENGTH],
+        "note": note[:_NOTE_LENGTH],
         "reportingController": "reservedcapacity.io/operator",
         "reportingInstance": "reserved-capacity",
         "regarding": {

@@ -1,12 +1,13 @@
 """Reconciles a ModelInstance: brings its children in line with what the pool's record says it holds, and reports.
 
 It decides nothing about capacity: holdings come from the pool's status, reasons from the pool's last plan. A member's
-StatefulSet is made only after its holding is on record, and the record is read anew from the API server just before,
-since a stale view could put a member on blocks that were given away meanwhile.
+StatefulSet is announced without pods; then the record is read anew from the API server, and only if the holding still
+stands does it get them, since a stale view or a slow create could put pods on blocks that were given away meanwhile.
 """
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -16,18 +17,21 @@ from reserved_capacity.api.computeunitpool import ComputeUnitPool
 from reserved_capacity.api.modelinstance import ModelInstance
 from reserved_capacity.api.modeloffering import ModelOffering
 from reserved_capacity.domain.eligibility import Refusal
-from reserved_capacity.domain.holdings import Holding
-from reserved_capacity.domain.members import CreateMember, MembersPlan, ObservedMember, plan_members
+from reserved_capacity.domain.holdings import Holding, blocks_held_by_node
+from reserved_capacity.domain.instance_conditions import explain_move
+from reserved_capacity.domain.members import CreateMember, MembersPlan, ObservedMember, ScaleMember, plan_members
 from reserved_capacity.domain.reasons.instance import InstanceAccepted
 from reserved_capacity.ports import (
     COMPUTE_UNIT_POOLS,
     CONTROLLER_REVISIONS,
+    EVENTS,
     MODEL_INSTANCES,
     NODES,
     POD_DISRUPTION_BUDGETS,
     SERVICES,
     STATEFUL_SETS,
     AlreadyExists,
+    ApiError,
     Conflict,
     JsonObject,
     NotFound,
@@ -36,11 +40,12 @@ from reserved_capacity.ports import (
     Resource,
 )
 from reserved_capacity.queue import Key
-from reserved_capacity.reconcilers import children
+from reserved_capacity.reconcilers import children, events
 from reserved_capacity.reconcilers.context import Assessment, Context
 from reserved_capacity.reconcilers.instance_report import InstanceReport, status_of
 from reserved_capacity.snapshot import (
     HOSTNAME_LABEL,
+    claims_of,
     holdings_of,
     members_of,
     parse_class,
@@ -76,7 +81,17 @@ async def reconcile(context: Context, key: Key) -> datetime | None:
     )
     status = status_of(context.store, report, context.clock.now())
     await context.publish(ref, observed, status)
+    await _tell_blocked_move(context, observed, world)
     return context.clock.now() + NAME_TAKEN_RETRY if taken else None
+
+
+async def _tell_blocked_move(context: Context, observed: JsonObject, world: _World) -> None:
+    """An Event once, when a member begins to wait for another node; the summary says so all the time."""
+    move = world.assessment.move if world.assessment is not None else None
+    told = (observed.get("status") or {}).get("summary") or ""
+    if move is not None and explain_move(move) not in told:
+        with contextlib.suppress(ApiError):
+            await context.cluster.create(EVENTS, events.of_blocked_move(observed, move, context.clock.now()))
 
 
 async def _apply(context: Context, world: _World) -> Refusal | None:
@@ -86,7 +101,7 @@ async def _apply(context: Context, world: _World) -> Refusal | None:
             await _confirm_not_held(context, world, delete.member)
         await _delete_member(context, world.instance.namespace, delete.member)
     for scale in world.plan.scales:
-        await _patch_member(context, world, scale.member, {"spec": {"replicas": scale.replicas}})
+        await _scale_member(context, world, scale)
     try:
         if world.holdings:
             await _ensure_children(context, world)
@@ -117,7 +132,6 @@ async def _ensure_children(context: Context, world: _World) -> None:
 
 
 async def _create_member(context: Context, world: _World, create: CreateMember) -> None:
-    await _confirm_held(context, world, create.holding)
     template = _template(context, world, create.revision)
     hostnames = [_hostname(context, node) for node in create.holding.nodes]
     body = children.stateful_set(
@@ -125,16 +139,25 @@ async def _create_member(context: Context, world: _World, create: CreateMember) 
         create.holding,
         create.revision,
         template,
-        replicas=create.replicas,
         hostnames=hostnames,
     )
     await _ensure(context, STATEFUL_SETS, body, world)
 
 
-async def _confirm_held(context: Context, world: _World, holding: Holding) -> None:
-    """Reserve before create: the holding must be on record now, not only in our memory of it."""
-    if holding not in await _live_holdings(context, world):
-        raise Conflict(f"{holding.member} does not hold its blocks any more")
+async def _confirm_held(context: Context, world: _World, member: str) -> None:
+    """The holding must be on record now that the StatefulSet is there: whoever releases it from here on sees it. And
+    the blocks must still be the pool's: another operator may have given them back before it saw the holding."""
+    holdings = await _live_holdings(context, world)
+    nodes = next((holding.nodes for holding in holdings if holding.member == member and holding.held), ())
+    if not nodes:
+        raise Conflict(f"{member} does not hold its blocks any more")
+    for name in nodes:
+        node = await context.cluster.get(Ref(NODES, "", name))
+        place = (world.instance.namespace, world.instance.spec.pool_ref)
+        claims = claims_of(node) if node is not None else ()
+        claimed = sum(claim.blocks for claim in claims if (claim.pool.namespace, claim.pool.name) == place)
+        if claimed < blocks_held_by_node(holdings)[name]:
+            raise Conflict(f"{member} holds blocks on {name} that pool {world.instance.spec.pool_ref} has not claimed")
 
 
 async def _confirm_not_held(context: Context, world: _World, member: ObservedMember) -> None:
@@ -187,10 +210,15 @@ async def _patch(context: Context, resource: Resource, observed: JsonObject, mer
     await context.patch(Ref(resource, metadata["namespace"], metadata["name"]), observed, merge)
 
 
-async def _patch_member(context: Context, world: _World, member: ObservedMember, merge: dict[str, Any]) -> None:
-    observed = context.store.get(Ref(STATEFUL_SETS, world.instance.namespace, member.name))
-    if observed is not None:
-        await _patch(context, STATEFUL_SETS, observed, merge)
+async def _scale_member(context: Context, world: _World, scale: ScaleMember) -> None:
+    """Give an announced member its pods, or a suspended one none: the precondition is the member as it was planned on."""
+    ref = Ref(STATEFUL_SETS, world.instance.namespace, scale.member.name)
+    observed = context.store.get(ref)
+    if observed is None or observed["metadata"]["uid"] != scale.member.uid:
+        raise Conflict(f"{ref} went away")
+    if scale.replicas:
+        await _confirm_held(context, world, scale.member.name)
+    await _patch(context, STATEFUL_SETS, observed, {"spec": {"replicas": scale.replicas}})
 
 
 async def _delete_member(context: Context, namespace: str, member: ObservedMember) -> None:
@@ -252,12 +280,12 @@ class _World:
 
     @property
     def min_available_pods(self) -> int:
-        """R1: pods - (instances - minAvailable), of what is held; one pod a member while members have one node."""
-        held = sum(holding.held for holding in self.holdings)
+        """R1: pods - (instances - minAvailable), of what is held."""
+        pods = sum(len(holding.nodes) for holding in self.holdings if holding.held)
         wanted = self.instance.spec.instances
         minimum = self.instance.spec.upgrade.min_available
         may_miss = 0 if minimum is None else max(0, wanted - minimum)
-        return max(0, held - may_miss)
+        return max(0, pods - may_miss)
 
 
 def _gather(context: Context, instance: ModelInstance) -> _World:
@@ -281,7 +309,6 @@ def _gather(context: Context, instance: ModelInstance) -> _World:
         members,
         owner_uid=instance.metadata.uid,
         rendered_revision=revision,
-        pods_per_member=1,
         suspended=instance.spec.suspend,
     )
     running = store.get(Ref(CONTROLLER_REVISIONS, instance.namespace, plan.revision)) if plan.revision else None

@@ -111,6 +111,7 @@ def _observation(report: InstanceReport, *, held: int, available: int) -> Instan
         refusal=report.refusal,
         wait=seen.wait if seen is not None else None,
         evaluated=report.evaluated,
+        move=seen.move if seen is not None else None,
         overdue=seen.overdue if seen is not None else False,
     )
 

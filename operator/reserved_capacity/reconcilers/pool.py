@@ -11,44 +11,66 @@ from dataclasses import replace
 from datetime import datetime
 
 from reserved_capacity.api import meta
+from reserved_capacity.api.computeunitpool import ComputeUnitPool
 from reserved_capacity.domain.nodes import failure_time
 from reserved_capacity.domain.pool_plan import PoolPlan, plan_pool
 from reserved_capacity.ports import COMPUTE_UNIT_POOLS, NODES, PODS, STATEFUL_SETS, Ref
 from reserved_capacity.queue import Key
-from reserved_capacity.reconcilers.context import INSTANCE, Assessment, Context
+from reserved_capacity.reconcilers.context import CAPACITY, INSTANCE, Assessment, Context
 from reserved_capacity.reconcilers.pool_report import PoolReport, status_of
-from reserved_capacity.snapshot import conditions_of, parse_class, parse_pool, pods_of_member, repair_rules
+from reserved_capacity.snapshot import conditions_of, holdings_of, parse_class, parse_pool, pods_of_member, repair_rules
 from reserved_capacity.snapshot.pool_world import PoolView, view_pool
 
 
 async def reconcile(context: Context, key: Key) -> datetime | None:
     """Returns when something about the pool changes by itself."""
     ref = Ref(COMPUTE_UNIT_POOLS, key.namespace, key.name)
+    pool = _living(context, ref)
+    gone = await _confirmed_gone(context, pool) if pool is not None else frozenset()
+    if pool is not None:
+        async with context.domain(pool.spec.accelerator_class):
+            # Read anew: what is planned on is what is there once nobody else plans in this class.
+            pool = _living(context, ref)
+            if pool is not None:
+                return await _plan_and_publish(context, key, pool, gone)
+    _post(context, key, {})
+    context.board.want(key.namespace, key.name, ())
+    return None
+
+
+def _living(context: Context, ref: Ref) -> ComputeUnitPool | None:
     observed = context.store.get(ref)
     if observed is None or observed["metadata"].get("deletionTimestamp"):
-        _post(context, key, {})
         return None
-    now = context.clock.now()
-    view = view_pool(context.store, parse_pool(context.store, observed), now=now, recorded=context.clock.recorded)
-    world = replace(view.world, gone=await _confirmed_gone(context, view))
-    plan = plan_pool(world, now=now)
+    return parse_pool(context.store, observed)
+
+
+async def _plan_and_publish(context: Context, key: Key, pool: ComputeUnitPool, gone: frozenset[str]) -> datetime | None:
+    ref, now = Ref(COMPUTE_UNIT_POOLS, key.namespace, key.name), context.clock.now()
+    observed = context.store.get(ref)
+    assert observed is not None, "the pool was read from the store just now"  # noqa: S101
+    view = view_pool(context.store, pool, now=now, recorded=context.clock.recorded)
+    plan = plan_pool(replace(view.world, gone=gone), now=now)
     report = PoolReport(view.pool, plan, view.places)
     await context.publish(ref, observed, status_of(report, now))
     _post(context, key, _assessments(view, plan, overdue=report.overdue(now)))
-    return _next_look(context, view, plan, now)
+    if context.board.want(key.namespace, key.name, plan.holdings.wanted):
+        context.enqueue(Key(CAPACITY, "", pool.spec.accelerator_class))
+    return _next_look(context, view, report, now)
 
 
-async def _confirmed_gone(context: Context, view: PoolView) -> frozenset[str]:
+async def _confirmed_gone(context: Context, pool: ComputeUnitPool) -> frozenset[str]:
     """Members whose StatefulSet and pods the API server itself says are gone (C7); the watches alone may be behind."""
     gone = set()
-    namespace = view.pool.namespace
-    for holding in view.world.holdings:
-        ref = Ref(STATEFUL_SETS, namespace, holding.member)
-        known = context.store.get(ref) or pods_of_member(context.store, namespace, holding.instance, holding.member)
+    for holding in holdings_of(pool):
+        ref = Ref(STATEFUL_SETS, pool.namespace, holding.member)
+        known = context.store.get(ref) or pods_of_member(
+            context.store, pool.namespace, holding.instance, holding.member
+        )
         if holding.held or known:
             continue
         pods = await context.cluster.list(
-            PODS, namespace=namespace, label_selector=f"{meta.MEMBER_LABEL}={holding.member}"
+            PODS, namespace=pool.namespace, label_selector=f"{meta.MEMBER_LABEL}={holding.member}"
         )
         if not pods.items and await context.cluster.get(ref) is None:
             gone.add(holding.member)
@@ -62,6 +84,7 @@ def _assessments(view: PoolView, plan: PoolPlan, *, overdue: bool) -> dict[str, 
             generation=each.metadata.generation,
             refusal=plan.verdicts[each.name].refusal,
             wait=plan.holdings.waits.get(each.name),
+            move=plan.holdings.blocked_moves.get(each.name),
             overdue=overdue,
         )
         for each in view.instances
@@ -73,9 +96,9 @@ def _post(context: Context, key: Key, assessments: dict[str, Assessment]) -> Non
         context.enqueue(Key(INSTANCE, key.namespace, name))
 
 
-def _next_look(context: Context, view: PoolView, plan: PoolPlan, now: datetime) -> datetime | None:
+def _next_look(context: Context, view: PoolView, report: PoolReport, now: datetime) -> datetime | None:
     rules = repair_rules(parse_class(context.store, view.pool.spec.accelerator_class))
-    moments = [plan.next_moment]
+    moments = [report.plan.next_moment, report.late_from]
     for name in view.places.facts:
         node = context.store.get(Ref(NODES, "", name))
         moments.append(failure_time(conditions_of(node), rules) if node else None)

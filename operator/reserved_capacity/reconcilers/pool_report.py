@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 
 from reserved_capacity.api.computeunitpool import ComputeUnitPool
 from reserved_capacity.api.poolstatus import (
@@ -20,7 +20,7 @@ from reserved_capacity.domain import holdings as domain
 from reserved_capacity.domain.holdings import Holding, PoolCapacity, capacity_of
 from reserved_capacity.domain.pool_conditions import PoolObservation, conditions_of
 from reserved_capacity.domain.pool_plan import PoolPlan
-from reserved_capacity.domain.terms import CommitmentRecord
+from reserved_capacity.domain.terms import CommitmentRecord, start_of
 from reserved_capacity.domain.units import blocks_of, cu_of
 from reserved_capacity.reconcilers.context import condition_list
 from reserved_capacity.snapshot import PoolPlaces
@@ -57,13 +57,18 @@ class PoolReport:
         days = [max(agreed[each.id], each.accepted_at.date()) for each in missing if each.id in agreed]
         return max(days, default=None)
 
+    @property
+    def late_from(self) -> datetime | None:
+        """When what is missing becomes late, or did."""
+        return start_of(self.provision_by + timedelta(days=1)) if self.provision_by else None
+
     def overdue(self, now: datetime) -> bool:
-        return self.provision_by is not None and now.date() > self.provision_by
+        return self.late_from is not None and now >= self.late_from
 
 
 def status_of(report: PoolReport, now: datetime) -> ComputeUnitPoolStatus:
     """The whole status; what later behaviour writes (change sets, billing) is carried over as it stands."""
-    pool, capacity = report.pool, report.capacity
+    pool = report.pool
     generation = pool.metadata.generation
     observation = _observation(report, now)
     nodes = _nodes(report)
@@ -73,14 +78,7 @@ def status_of(report: PoolReport, now: datetime) -> ComputeUnitPoolStatus:
             "observed_generation": generation,
             "phase": _phase(report),
             "summary": _summary(report),
-            "compute_units": PoolComputeUnits(
-                contracted=report.plan.contracted_cu,
-                provisioned=cu_of(capacity.provisioned),
-                usable=cu_of(capacity.usable),
-                allocated=cu_of(capacity.allocated),
-                idle=cu_of(capacity.idle),
-                unhealthy=cu_of(capacity.unhealthy),
-            ),
+            "compute_units": _compute_units(report),
             "nodes_total": len(nodes),
             "nodes": nodes[:MAX_STATUS_NODES],
             "commitments": tuple(_commitment(report, record) for record in report.records),
@@ -91,11 +89,30 @@ def status_of(report: PoolReport, now: datetime) -> ComputeUnitPoolStatus:
     )
 
 
+def _compute_units(report: PoolReport) -> PoolComputeUnits:
+    """The sums of api.md. What is claimed beyond the contract (on its way back, or while a member moves) is not sold:
+    idle blocks are left out first, then what is held shows as `surge`."""
+    capacity = report.capacity
+    beyond = max(0, capacity.provisioned - blocks_of(report.plan.contracted_cu))
+    idle = max(0, capacity.idle - beyond)
+    surge = max(0, beyond - capacity.idle)
+    allocated = capacity.allocated - surge
+    return PoolComputeUnits(
+        contracted=report.plan.contracted_cu,
+        provisioned=cu_of(allocated + idle + capacity.unhealthy),
+        usable=cu_of(allocated + idle),
+        allocated=cu_of(allocated),
+        idle=cu_of(idle),
+        unhealthy=cu_of(capacity.unhealthy),
+        surge=cu_of(surge),
+    )
+
+
 def _observation(report: PoolReport, now: datetime) -> PoolObservation:
     sick = [f"{node.name} ({_ailment(report, node)})" for node in report.places.nodes if _ailment(report, node)]
     return PoolObservation(
         contracted_cu=report.plan.contracted_cu,
-        provisioned_cu=cu_of(report.capacity.provisioned),
+        provisioned_cu=_compute_units(report).provisioned,
         provision_by=report.provision_by,
         today=now.date(),
         refusal=report.plan.order.refusal,
@@ -124,7 +141,7 @@ def _nodes(report: PoolReport) -> tuple[PoolNode, ...]:
     return tuple(
         PoolNode(
             name=node.name,
-            blocks=node.blocks,
+            blocks=node.blocks + node.replaced,
             state=_node_state(report, node, held=node.name in holders),
             holders=tuple(sorted(holders.get(node.name, []))),
         )
@@ -134,6 +151,8 @@ def _nodes(report: PoolReport) -> tuple[PoolNode, ...]:
 
 def _node_state(report: PoolReport, node: domain.PoolNode, *, held: bool) -> NodeState:
     fact = report.places.facts.get(node.name)
+    if node.replaced and not node.blocks:
+        return NodeState.REPLACING
     if node.failed or fact is None or not fact.ready:
         return NodeState.UNHEALTHY
     if fact.cordoned:
@@ -179,12 +198,12 @@ def _phase(report: PoolReport) -> str:
 
 
 def _summary(report: PoolReport) -> str:
-    capacity = report.capacity
-    missing = blocks_of(report.plan.contracted_cu) - capacity.provisioned
+    units = _compute_units(report)
+    missing = units.contracted - units.provisioned
     parts = [
-        f"{cu_of(capacity.allocated)} of {report.plan.contracted_cu} CU allocated",
-        f"{cu_of(capacity.idle)} CU idle",
-        f"{cu_of(capacity.unhealthy)} CU unhealthy" if capacity.unhealthy else "",
-        f"{cu_of(missing)} CU not provisioned yet" if missing > 0 else "",
+        f"{units.allocated} of {units.contracted} CU allocated",
+        f"{units.idle} CU idle",
+        f"{units.unhealthy} CU unhealthy" if units.unhealthy else "",
+        f"{missing} CU not provisioned yet" if missing > 0 else "",
     ]
     return ", ".join(part for part in parts if part)

@@ -80,13 +80,15 @@ def _pool(old: JsonObject | None, new: JsonObject | None, store: Store) -> Itera
     place = _place(pool)
     yield Key(POOL, *place)
     if _respecified(old, new) or _status(old, "commitments", "holdings") != _status(new, "commitments", "holdings"):
-        yield Key(CAPACITY, "", pool["spec"]["acceleratorClass"])
+        for each in filter(None, (old, new)):
+            yield Key(CAPACITY, "", each["spec"]["acceleratorClass"])
     if old is None or new is None:
         yield from _keys(INSTANCE, store.by(INSTANCES_BY_POOL, MODEL_INSTANCES, place))
+    if _respecified(old, new):
         # Who waits because of this pool's order references may have them now, or must not any more.
-        for order in pool["spec"].get("commitments") or ():
+        for order in [order for each in (old, new) if each for order in each["spec"].get("commitments") or ()]:
             yield from _keys(POOL, store.by(POOLS_BY_COMMITMENT, COMPUTE_UNIT_POOLS, order["id"]))
-    if _term_ends(old) != _term_ends(new):
+    if old is None or new is None or _term_ends(old) != _term_ends(new):
         for instance in store.by(INSTANCES_BY_POOL, MODEL_INSTANCES, place):
             yield Key(OFFERING, "", instance["spec"]["offering"])
     for name in _changed_holders(old, new):
@@ -94,11 +96,12 @@ def _pool(old: JsonObject | None, new: JsonObject | None, store: Store) -> Itera
 
 
 def _instance(old: JsonObject | None, new: JsonObject | None, _store: Store) -> Iterator[Key]:
-    instance = _either(old, new)
-    yield Key(INSTANCE, *_place(instance))
+    yield Key(INSTANCE, *_place(_either(old, new)))
     if _respecified(old, new):
-        yield from _instance_and_pool(instance)
-        yield Key(OFFERING, "", instance["spec"]["offering"])
+        # Both sides: a namesake made anew may have left another pool, and nobody else tells that one.
+        for instance in filter(None, (old, new)):
+            yield from _instance_and_pool(instance)
+            yield Key(OFFERING, "", instance["spec"]["offering"])
 
 
 def _tokens(old: JsonObject | None, new: JsonObject | None, _store: Store) -> Iterator[Key]:
@@ -118,13 +121,16 @@ def _node(old: JsonObject | None, new: JsonObject | None, store: Store) -> Itera
         yield from _keys(POOL, [obj for obj in store.all(COMPUTE_UNIT_POOLS) if _holds_on(obj, _either(old, new))])
 
 
-def _pod(old: JsonObject | None, new: JsonObject | None, _store: Store) -> Iterator[Key]:
+def _pod(old: JsonObject | None, new: JsonObject | None, store: Store) -> Iterator[Key]:
     pod = _either(old, new)
-    yield from _child(old, new, _store)
+    yield from _child(old, new, store)
     leaving = new is None or bool(new["metadata"].get("deletionTimestamp"))
-    pool = (pod["metadata"].get("labels") or {}).get(meta.POOL_LABEL)
-    if leaving and pool:
-        yield Key(POOL, pod["metadata"]["namespace"], pool)
+    place = (pod["metadata"]["namespace"], _label(pod["metadata"], meta.POOL_LABEL))
+    if leaving and place[1]:
+        yield Key(POOL, *place)
+        pool = store.get(Ref(COMPUTE_UNIT_POOLS, *place))
+        if pool is not None:  # its node may count as failed from now on (N1)
+            yield Key(CAPACITY, "", pool["spec"]["acceleratorClass"])
 
 
 def _foreign_pod(old: JsonObject | None, new: JsonObject | None, store: Store) -> Iterator[Key]:
@@ -140,6 +146,17 @@ def _stateful_set(old: JsonObject | None, new: JsonObject | None, store: Store) 
     pool = _label(metadata, meta.POOL_LABEL) or (instance["spec"]["poolRef"] if instance else "")
     if pool and (old is None or new is None):
         yield Key(POOL, metadata["namespace"], pool)
+
+
+def _endpoint_slice(old: JsonObject | None, new: JsonObject | None, store: Store) -> Iterator[Key]:
+    yield from _child(old, new, store)
+    metadata = _either(old, new)["metadata"]
+    instance = store.get(Ref(MODEL_INSTANCES, metadata["namespace"], _label(metadata, meta.INSTANCE_LABEL)))
+    if instance is None:
+        return
+    pool = store.get(Ref(COMPUTE_UNIT_POOLS, metadata["namespace"], instance["spec"]["poolRef"]))
+    if pool is not None and _moves(pool):  # who serves decides only while something waits for it
+        yield Key(POOL, metadata["namespace"], instance["spec"]["poolRef"])
 
 
 def _child(old: JsonObject | None, new: JsonObject | None, _store: Store) -> Iterator[Key]:
@@ -163,7 +180,7 @@ _ROUTES: dict[Resource, _Route] = {
     SERVICES: _child,
     POD_DISRUPTION_BUDGETS: _child,
     CONTROLLER_REVISIONS: _child,
-    ENDPOINT_SLICES: _child,
+    ENDPOINT_SLICES: _endpoint_slice,
 }
 
 
@@ -191,6 +208,14 @@ def _status(obj: JsonObject | None, *fields: str) -> list[Any]:
 def _term_ends(pool: JsonObject | None) -> list[Any]:
     (commitments,) = _status(pool, "commitments")
     return [each.get("termEnd") for each in commitments or ()]
+
+
+def _moves(pool: JsonObject) -> bool:
+    """Is a member of the pool on its way to another node, or a change set under way?"""
+    nodes, change_sets = _status(pool, "nodes", "changeSets")
+    return any(node["state"] not in ("Free", "Held") for node in nodes or ()) or any(
+        step["state"] != "Done" for each in change_sets or () for step in each.get("steps") or ()
+    )
 
 
 def _changed_holders(old: JsonObject | None, new: JsonObject | None) -> list[str]:

@@ -59,7 +59,7 @@ def inventory_node(store: Store, class_: AcceleratorClass | None, node: JsonObje
         ready=ready is not None and ready.status == "True",
         cordoned=bool((node.get("spec") or {}).get("unschedulable")),
         failed=domain_nodes.has_failed(
-            conditions, repair_rules(class_), members_gone=not _running_pods(store, name), now=now
+            conditions, repair_rules(class_), members_gone=not running_pods(store, name), now=now
         ),
         claims=claims,
         foreign_blocks=_foreign_blocks(store, class_, name) if class_ else 0,
@@ -106,7 +106,12 @@ def _request(container: JsonObject, resource: str) -> int:
     return 0
 
 
-def _running_pods(store: Store, node: str) -> list[JsonObject]:
+def labels_of(node: JsonObject) -> dict[str, str]:
+    return dict(node["metadata"].get("labels") or {})
+
+
+def running_pods(store: Store, node: str) -> list[JsonObject]:
+    """Our pods on a node that nobody has begun to delete."""
     pods = store.by(PODS_BY_NODE, PODS, node)
     return [pod for pod in pods if not pod["metadata"].get("deletionTimestamp")]
 

@@ -19,7 +19,7 @@ from reserved_capacity.domain.terms import CommitmentOrder, Placement
 from reserved_capacity.domain.units import cu_of
 from reserved_capacity.ports import COMPUTE_UNIT_POOLS, PRICE_BOOKS, STATEFUL_SETS, Ref
 from reserved_capacity.snapshot.indexes import MEMBERS_BY_POOL, POOLS_BY_COMMITMENT
-from reserved_capacity.snapshot.instances import holding_of_stateful_set, instances_of_pool, members_of
+from reserved_capacity.snapshot.instances import holding_of_stateful_set, instances_of_pool, members_of, ready_members
 from reserved_capacity.snapshot.parsing import parse_class, parse_offering, parse_pool, timestamp
 from reserved_capacity.snapshot.pools import PoolPlaces, commitment_records, holdings_of, places_of
 from reserved_capacity.store import Store
@@ -54,8 +54,16 @@ def view_pool(
         nodes=places.nodes,
         holdings=holdings,
         members=frozenset(member.name for each in members.values() for member in each),
+        available=_available(store, instances, holdings),
     )
     return PoolView(pool, instances, places, world)
+
+
+def _available(store: Store, instances: Sequence[ModelInstance], holdings: Sequence[Holding]) -> frozenset[str]:
+    """Members that serve. Of a suspended instance nobody serves and nobody is missed: to hold the blocks is enough."""
+    suspended = {each.name for each in instances if each.spec.suspend}
+    resting = {holding.member for holding in holdings if holding.held and holding.instance in suspended}
+    return frozenset(resting).union(*(ready_members(store, each.namespace, each.name) for each in instances))
 
 
 # ------------------------------------------------------------------------------------------------------------- holdings
@@ -176,6 +184,7 @@ def _offering_facts(offering: ModelOffering) -> OfferingFacts:
         compute_units_per_instance=reserved.compute_units_per_instance,
         min_instances=reserved.min_instances,
         nodes_per_instance=reserved.nodes_per_instance,
+        topology_key=reserved.topology_key,
         accelerator_classes=frozenset(reserved.accelerator_classes),
         profiles=frozenset({"default", *(profile.name for profile in reserved.serving.profiles)}),
         snapshots={

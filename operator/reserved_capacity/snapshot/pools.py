@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from reserved_capacity.api.acceleratorclass import AcceleratorClass
 from reserved_capacity.api.computeunitpool import ComputeUnitPool
 from reserved_capacity.domain.holdings import Holding, PoolNode, blocks_held_by_node
 from reserved_capacity.domain.nodes import InventoryNode, PoolId
+from reserved_capacity.domain.repair import LeavingNode, coverage
 from reserved_capacity.domain.terms import CommitmentRecord, CommitmentState
 from reserved_capacity.domain.units import blocks_of
 from reserved_capacity.ports import (
@@ -18,7 +19,7 @@ from reserved_capacity.ports import (
     Ref,
 )
 from reserved_capacity.snapshot.indexes import NODES_BY_POOL, claims_of
-from reserved_capacity.snapshot.nodes import inventory_node
+from reserved_capacity.snapshot.nodes import inventory_node, labels_of, running_pods
 from reserved_capacity.snapshot.parsing import parse_pool
 from reserved_capacity.store import (
     FOREIGN_PODS,
@@ -103,6 +104,7 @@ def places_of(
     """
     facts: dict[str, InventoryNode] = {}
     held = blocks_held_by_node(holdings)
+    staying = blocks_held_by_node([holding for holding in holdings if holding.held])
     nodes = []
     for node in store.by(NODES_BY_POOL, NODES, (pool.namespace, pool.name)):
         blocks = sum(claim.blocks for claim in claims_of(node) if claim.pool == pool_id(pool))
@@ -113,10 +115,15 @@ def places_of(
         # A node that lost GPUs under its claims offers only what is left of them.
         excess = max(0, fact.claimed_blocks - fact.blocks)
         there = max(min(held.get(fact.name, 0), blocks), blocks - excess)
-        nodes.append(PoolNode(fact.name, there, usable=fact.usable, failed=fact.failed))
-    for name, lost in sorted(held.items()):
-        if name not in facts and store.get(Ref(NODES, "", name)) is None:
-            nodes.append(PoolNode(name, lost, usable=False, failed=True))
+        evacuate = fact.failed or fact.cordoned
+        nodes.append(
+            PoolNode(fact.name, there, fact.usable, failed=fact.failed, evacuate=evacuate, labels=labels_of(node))
+        )
+    for name in sorted(set(held) - set(facts)):
+        if store.get(Ref(NODES, "", name)) is None:
+            evacuate = not running_pods(store, name)
+            nodes.append(PoolNode(name, held[name], usable=False, failed=True, evacuate=evacuate))
+    nodes = _without_replaced(nodes, staying, blocks_of(contracted_cu(pool)))
     foreign = tuple(
         f"{pod['metadata'].get('namespace', '')}/{pod['metadata']['name']} on {name}"
         for name, fact in sorted(facts.items())
@@ -124,6 +131,29 @@ def places_of(
         for pod in store.by(PODS_BY_NODE, FOREIGN_PODS, name)
     )
     return PoolPlaces(tuple(sorted(nodes, key=lambda node: node.name)), facts, foreign)
+
+
+def _without_replaced(nodes: Sequence[PoolNode], staying: Mapping[str, int], contracted_blocks: int) -> list[PoolNode]:
+    """Take out of the sums what is claimed elsewhere in its place (N2): such blocks are the pool's no more, nor anybody
+    else's before the node is fenced."""
+    leaving = [
+        LeavingNode(node.name, node.blocks, staying.get(node.name, 0), node.failed)
+        for node in nodes
+        if node.evacuate and (node.failed or staying.get(node.name))
+    ]
+    covered = coverage(leaving, sum(node.blocks for node in nodes) - contracted_blocks)
+    return [
+        replace(node, blocks=node.blocks - covered.get(node.name, 0), replaced=covered.get(node.name, 0))
+        for node in nodes
+    ]
+
+
+def lost_nodes(store: Store, holdings: Sequence[Holding]) -> frozenset[str]:
+    """Nodes that members hold blocks on and that are gone, with all of our pods: these are replaced (N1)."""
+    names = blocks_held_by_node(holdings)
+    return frozenset(
+        name for name in names if store.get(Ref(NODES, "", name)) is None and not running_pods(store, name)
+    )
 
 
 def pools_of_class(store: Store, class_name: str) -> list[ComputeUnitPool]:

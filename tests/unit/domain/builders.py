@@ -163,6 +163,7 @@ def offering_facts(
         compute_units_per_instance=compute_units,
         min_instances=minimum,
         nodes_per_instance=nodes,
+        topology_key="zone",
         accelerator_classes=frozenset(classes),
         profiles=frozenset({"default", "low-latency"}),
         snapshots={SNAPSHOT: SnapshotFacts()} if snapshots is None else snapshots,

@@ -438,3 +438,13 @@ def test_a_holding_without_nodes_holds_no_block_of_any() -> None:
 
 def test_members_that_are_being_released_are_not_counted_as_held() -> None:
     assert held_count("chat", [held("chat-0"), releasing("chat-1"), held("other-0")]) == 1
+
+
+def test_c9_the_message_names_the_smallest_move_that_would_make_room() -> None:
+    nodes = (part("gpu-0", 3), part("gpu-1", 3))
+    holdings = (held("fast-0", 1, "gpu-0"), held("fast-1", 1, "gpu-1"))
+    plan = planned(pool(asks("fast", 2, blocks=1), asks("large", 1, blocks=3), nodes=nodes, holdings=holdings))
+    wait = plan.waits["large"]
+    assert (wait.reason, wait.need_cu, wait.have_cu) == (Waiting.FRAGMENTED, 300, 400)
+    assert wait.remedy == "moving fast (fast-0) from gpu-0 to gpu-1 would make room"
+    assert [request.blocks for request in plan.wanted] == [3]

@@ -102,10 +102,8 @@ def test_issue_3_members_follow_the_holdings_and_go_before_them() -> None:
     demo = Demo()
     _, plan = demo.step(chat=2)
     chat = [each for each in plan.holdings if each.instance == "chat"]
-    started = plan_members(
-        chat, [], owner_uid="uid-chat", rendered_revision="rev-1", pods_per_member=1, suspended=False
-    )
-    assert [(each.holding.member, each.replicas) for each in started.creates] == [("chat-0", 1), ("chat-1", 1)]
+    started = plan_members(chat, [], owner_uid="uid-chat", rendered_revision="rev-1", suspended=False)
+    assert [each.holding.member for each in started.creates] == ["chat-0", "chat-1"]
 
     _, plan = demo.step(chat=0)
     chat = [each for each in plan.holdings if each.instance == "chat"]
@@ -114,7 +112,6 @@ def test_issue_3_members_follow_the_holdings_and_go_before_them() -> None:
         [observed_member("chat-0"), observed_member("chat-1")],
         owner_uid="uid-chat",
         rendered_revision="rev-1",
-        pods_per_member=1,
         suspended=False,
     )
     assert [each.member.name for each in stopping.deletes] == ["chat-0", "chat-1"]

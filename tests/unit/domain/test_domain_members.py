@@ -9,28 +9,26 @@ from reserved_capacity.domain.members import MembersPlan, ObservedMember, curren
 from tests.unit.domain.builders import held, observed_member, releasing
 
 
-def plan(
-    holdings: Sequence[Holding], observed: Sequence[ObservedMember], *, suspended: bool = False, pods: int = 1
-) -> MembersPlan:
+def plan(holdings: Sequence[Holding], observed: Sequence[ObservedMember], *, suspended: bool = False) -> MembersPlan:
     return plan_members(
         holdings,
         observed,
         owner_uid="uid-chat",
         rendered_revision="rev-now",
-        pods_per_member=pods,
         suspended=suspended,
     )
 
 
 def test_every_holding_without_a_stateful_set_gets_one() -> None:
     made = plan([held("chat-1"), held("chat-0")], [observed_member("chat-1")])
-    assert [(each.holding.member, each.replicas) for each in made.creates] == [("chat-0", 1)]
+    assert [each.holding.member for each in made.creates] == ["chat-0"]
     assert made.creates[0].reason == "chat-0 holds 3 blocks and has no StatefulSet"
     assert (made.scales, made.deletes) == ((), ())
 
 
 def test_a_member_has_one_pod_per_node() -> None:
-    assert plan([held("chat-0", 4, "a", "b")], [], pods=2).creates[0].replicas == 2
+    announced = observed_member("chat-0", replicas=0)
+    assert [each.replicas for each in plan([held("chat-0", 4, "a", "b")], [announced]).scales] == [2]
 
 
 def test_a_settled_instance_plans_nothing() -> None:
@@ -65,8 +63,7 @@ def test_suspend_scales_to_nothing_and_back_and_deletes_nothing() -> None:
     assert [(each.replicas, each.reason) for each in down.scales] == [(0, "suspended")]
     assert down.deletes == ()
     up = plan([held("chat-0")], [observed_member("chat-0", replicas=0)])
-    assert [(each.replicas, each.reason) for each in up.scales] == [(1, "resumed")]
-    assert plan([held("chat-0")], [], suspended=True).creates[0].replicas == 0
+    assert [(each.replicas, each.reason) for each in up.scales] == [(1, "its holding stands")]
 
 
 def test_a_suspended_member_that_is_released_is_deleted_and_not_scaled() -> None:

@@ -1,0 +1,204 @@
+"""Nodes that fail, are cordoned, blip, or hold idle blocks in pieces (behaviour.md C3, C8, C9, N1-N3)."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from reserved_capacity.ports import (
+    COMPUTE_UNIT_POOLS,
+    ENDPOINT_SLICES,
+    EVENTS,
+    MODEL_OFFERINGS,
+    NODES,
+    PODS,
+    PRICE_BOOKS,
+    STATEFUL_SETS,
+    Ref,
+)
+from tests.integration.world import World, offering
+
+
+def claims(world: World, name: str) -> int:
+    annotations = world.get(NODES, name)["metadata"].get("annotations") or {}
+    return sum(each["blocks"] for each in json.loads(annotations.get("reservedcapacity.io/claims", "[]")))
+
+
+def set_ready(world: World, name: str, status: str) -> None:
+    since = world.clock.now().strftime("%Y-%m-%dT%H:%M:%SZ")
+    conditions = [{"type": "Ready", "status": status, "lastTransitionTime": since}]
+    world.cluster.user_patch(Ref(NODES, "", name), {"status": {"conditions": conditions}}, status=True)
+
+
+def cordon(world: World, name: str, *, on: bool = True) -> None:
+    world.cluster.user_patch(Ref(NODES, "", name), {"spec": {"unschedulable": on}})
+
+
+def evict_pods(world: World, node: str) -> None:
+    """What the taint manager does when its patience is over: the pods are deleted, but nobody there stops them."""
+    for pod in world.cluster.objects(PODS):
+        if pod["spec"].get("nodeName") == node:
+            world.cluster.user_delete(Ref(PODS, pod["metadata"]["namespace"], pod["metadata"]["name"]))
+
+
+async def serving(nodes: list[str]) -> World:
+    world = World()
+    world.seed(nodes=nodes)
+    world.apply_instance("chat", "gpt-4-turbo", 2)
+    world.start_operator()
+    await world.settle()
+    assert world.instance_condition("chat", "Ready")[0] == "True"
+    return world
+
+
+async def test_n1_a_blip_of_two_minutes_moves_nothing() -> None:
+    world = await serving(["gpu-0", "gpu-1"])
+    before = world.pods()
+    set_ready(world, "gpu-0", "Unknown")
+    await world.settle()
+    world.clock.forward(minutes=2)
+    await world.settle()
+    set_ready(world, "gpu-0", "True")
+    await world.settle()
+    assert world.pods() == before
+    assert (claims(world, "gpu-0"), claims(world, "gpu-1")) == (6, 0)
+
+
+async def test_n2_a_failed_node_is_replaced_and_its_blocks_go_to_nobody_before_it_is_fenced() -> None:
+    world = await serving(["gpu-0", "gpu-1"])
+    set_ready(world, "gpu-0", "Unknown")
+    await world.settle()
+    world.clock.forward(minutes=11)
+    evict_pods(world, "gpu-0")
+    await world.settle()
+    # Two new members serve on the spare; the old ones still hold their blocks, for nobody knows whether they run.
+    assert world.holdings() == {"chat-2": ["gpu-1"], "chat-3": ["gpu-1"]}
+    assert sorted(world.holdings("Releasing")) == ["chat-0", "chat-1"]
+    assert world.instance_condition("chat", "Available")[0] == "True"
+    assert (claims(world, "gpu-0"), claims(world, "gpu-1")) == (6, 6)
+    units = world.pool_status()["computeUnits"]
+    assert (units["contracted"], units["provisioned"], units["allocated"], units["unhealthy"]) == (600, 600, 600, 0)
+    assert {node["name"]: node["state"] for node in world.pool_status()["nodes"]} == {
+        "gpu-0": "Replacing",
+        "gpu-1": "Held",
+    }
+    # Fenced: the Node object goes, and with it what is left of its pods.
+    world.cluster.remove(Ref(NODES, "", "gpu-0"))
+    await world.settle()
+    assert world.holdings("Releasing") == {}
+    assert world.instance_condition("chat", "Ready")[0] == "True"
+
+
+async def test_n2_without_a_spare_a_failed_node_keeps_its_claim_and_its_members_come_back_with_it() -> None:
+    world = await serving(["gpu-0"])
+    set_ready(world, "gpu-0", "Unknown")
+    await world.settle()
+    world.clock.forward(minutes=11)
+    evict_pods(world, "gpu-0")
+    await world.settle()
+    assert sorted(world.holdings()) == ["chat-0", "chat-1"]
+    assert world.pool_status()["computeUnits"]["unhealthy"] == 600
+    set_ready(world, "gpu-0", "True")
+    await world.settle()
+    assert sorted(world.holdings()) == ["chat-0", "chat-1"]
+    assert world.instance_condition("chat", "Ready")[0] == "True"
+
+
+async def test_n3_members_leave_a_cordoned_node_one_at_a_time_and_never_below_the_minimum() -> None:
+    world = await serving(["gpu-0", "gpu-1"])
+    cordon(world, "gpu-0")
+    lowest = 2
+    for _ in range(200):
+        busy = await world.operators[0].turn()
+        lowest = min(lowest, len(endpoints(world)))
+        if not busy and not await world.controllers.step() and not world.operators[0].wait_for_retries():
+            break
+    assert lowest == 2
+    assert world.holdings() == {"chat-2": ["gpu-1"], "chat-3": ["gpu-1"]} or all(
+        nodes == ["gpu-1"] for nodes in world.holdings().values()
+    )
+    assert (claims(world, "gpu-0"), claims(world, "gpu-1")) == (0, 6)
+    assert world.instance_condition("chat", "Ready")[0] == "True"
+
+
+def endpoints(world: World) -> set[str]:
+    return {
+        endpoint["targetRef"]["name"]
+        for each in world.cluster.objects(ENDPOINT_SLICES)
+        for endpoint in each.get("endpoints") or ()
+        if endpoint["conditions"]["ready"]
+    }
+
+
+async def test_n3_on_an_exactly_full_pool_the_instance_says_why_the_drain_waits() -> None:
+    world = await serving(["gpu-0"])
+    before = world.pods()
+    cordon(world, "gpu-0")
+    await world.settle()
+    assert world.pods() == before
+    summary = world.get_instance("chat")["status"]["summary"]
+    assert "chat-0 has to leave gpu-0 and cannot: need 300 CU on another node, have 0 spare" in summary
+    assert [event["reason"] for event in world.cluster.objects(EVENTS)] == ["MoveBlocked"]
+    world.add_node("gpu-1")
+    await world.settle()
+    assert claims(world, "gpu-0") == 0
+    assert "has to leave" not in world.get_instance("chat")["status"]["summary"]
+
+
+async def test_c9_idle_blocks_in_pieces_are_put_together_for_who_needs_them_in_one() -> None:
+    world = World()
+    world.seed(nodes=[])
+    for name in ("gpu-0", "gpu-1"):
+        world.add_node(name, gpus=3)
+    world.apply_instance("fast", "gpt-3.5-turbo", 2)
+    world.start_operator()
+    await world.settle()
+    world.add_node("gpu-2")
+    world.cluster.user_create(MODEL_OFFERINGS, offering("big", cu=400))
+    world.apply_instance("large", "big", 1)
+    await world.settle()
+    assert world.instance_condition("large", "Ready")[0] == "True"
+    assert world.pool_status()["computeUnits"]["provisioned"] == 600
+
+
+@pytest.mark.parametrize("zones", [("z1", "z1"), ("z1", "z2")])
+async def test_c8_an_instance_over_two_nodes_gets_equal_parts_in_one_domain_or_nothing(zones: tuple[str, str]) -> None:
+    world = World()
+    world.seed(nodes=[])
+    for name, zone in zip(("gpu-0", "gpu-1"), zones, strict=True):
+        world.add_node(name, gpus=3, zone=zone)
+    wide: Any = offering("wide", cu=400)
+    wide["spec"]["reserved"]["nodesPerInstance"] = 2
+    world.cluster.user_create(MODEL_OFFERINGS, wide)
+    world.apply_instance("w", "wide", 1)
+    world.start_operator()
+    await world.settle()
+    if zones == ("z1", "z2"):
+        assert world.holdings() == {}
+        assert world.instance_condition("w", "CapacityReserved")[1] == "Fragmented"
+        return
+    assert world.holdings() == {"w-0": ["gpu-0", "gpu-1"]}
+    assert sorted(world.pods()) == ["w-0-0", "w-0-1"]
+    spec = world.get(STATEFUL_SETS, "w-0", "acme")["spec"]
+    assert spec["replicas"] == 2
+    limits = spec["template"]["spec"]["containers"][0]["resources"]["limits"]
+    assert limits["nvidia.com/gpu"] == "2"
+
+
+async def test_several_commitments_grow_one_pool() -> None:
+    world = await serving(["gpu-0", "gpu-1"])
+    stored = world.get(COMPUTE_UNIT_POOLS, "prod", "acme")["spec"]["commitments"]
+    more = {"id": "po-2", "computeUnits": 300, "term": "ThreeMonths", "provisionBy": "2026-03-05"}
+    book = {"term": "ThreeMonths", "effectiveFrom": "2024-02-08", "pricePerComputeUnitMonth": "260.00"}
+    prices = world.get(PRICE_BOOKS, "usd")["spec"]["computeUnits"]
+    world.cluster.user_patch(Ref(PRICE_BOOKS, "", "usd"), {"spec": {"computeUnits": [*prices, book]}})
+    world.cluster.user_patch(Ref(COMPUTE_UNIT_POOLS, "acme", "prod"), {"spec": {"commitments": [*stored, more]}})
+    await world.settle()
+    world.scale("chat", 3)
+    await world.settle()
+    first, second = world.pool_status()["commitments"]
+    assert world.pool_status()["computeUnits"]["allocated"] == 900
+    assert first["billingStart"] == second["billingStart"] == "2026-03-02T00:00:00Z"
+    assert second["termEnd"] == "2026-05-31T00:00:00Z"
