@@ -25,16 +25,11 @@ def capacity(cluster: Cluster) -> Iterator[Cluster]:
     """Our CRDs, policies and samples, and two nodes of 8 GPUs; everything of it is gone afterwards."""
     cluster.kubectl("apply", "--server-side", "-k", str(CHECKOUT / "manifests/install"))
     nodes.apply(cluster.kubectl, nodes.gpu_nodes(2, "z1"))
-    until(
-        lambda: (
-            cluster.kubectl("apply", "--server-side", "-k", str(CHECKOUT / "manifests/samples"), check=False).returncode
-            == 0
-        ),
-        "the samples are taken",
-    )
+    # An offering that was pinned when its operator was stopped cannot be deleted: it is there from the test before.
+    samples = ("apply", "--server-side", "--force-conflicts", "-k", str(CHECKOUT / "manifests/samples"))
+    until(lambda: cluster.kubectl(*samples, check=False).returncode == 0, "the samples are taken")
     yield cluster
-    for name in ("acme",):
-        cluster.kubectl("delete", "namespace", name, "--ignore-not-found", "--timeout=60s")
+    cluster.kubectl("delete", "namespace", "acme", "--ignore-not-found", "--timeout=60s")
     cluster.kubectl("delete", "-k", str(CHECKOUT / "manifests/samples"), "--ignore-not-found", check=False)
     cluster.kubectl("delete", "nodes", "--all")
 

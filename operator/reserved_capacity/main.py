@@ -23,6 +23,7 @@ from reserved_capacity import handlers, reconcilers
 from reserved_capacity.adapters import health, logging
 from reserved_capacity.adapters.access import Access, in_cluster, own_namespace
 from reserved_capacity.adapters.clock import OffsetClock, SystemClock
+from reserved_capacity.adapters.gauges import StoreGauges
 from reserved_capacity.adapters.kubernetes import KubernetesCluster
 from reserved_capacity.adapters.lease import Election, new_identity
 from reserved_capacity.adapters.metrics import Metrics
@@ -96,6 +97,7 @@ class Operator:
         )
         self.resync = Resync(cluster, self.store, self.freshness, missed=self.metrics.missed)
         clock = _clock(settings)
+        self.metrics.registry.register(StoreGauges(self.store, clock.now))
         queue = WorkQueue(asyncio.get_running_loop().time)
         self.loop = Loop(
             cluster=cluster,
@@ -149,6 +151,7 @@ class Operator:
             role=lambda: self.role,
         )
         self.metrics.watch(lambda: self.loop.queue.depth, self.freshness.ages)
+        self.metrics.watch_work(self.loop.queue.oldest_due_age, lambda: self.loop.is_open)
         # Kubelets and Prometheus come from elsewhere; a laptop is not to be listened on from elsewhere.
         host = "0.0.0.0" if in_cluster() else "127.0.0.1"  # noqa: S104
         for name, application, port, usual in (

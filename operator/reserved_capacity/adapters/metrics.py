@@ -2,12 +2,26 @@
 
 from __future__ import annotations
 
+import platform
 from collections.abc import Callable, Mapping
+from importlib.metadata import version
 
 from aiohttp import web
-from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Histogram, generate_latest
+from prometheus_client import (
+    CONTENT_TYPE_LATEST,
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    ProcessCollector,
+    disable_created_metrics,
+    generate_latest,
+)
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
+
+# Without a series more for each counter, which says when it began.
+disable_created_metrics()  # type: ignore[no-untyped-call]
 
 _BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 
@@ -33,10 +47,20 @@ class _AtScrape(Collector):
 
 
 class Metrics:
-    """`registry` is open to others: the gauges of pools and instances are made where their values are known."""
+    """`registry` is open to others: the gauges of pools and instances are made where their values are known.
+
+    Memory, CPU seconds, open files and the start of the process are there where the system tells (Linux).
+    """
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
+        ProcessCollector(registry=self.registry)
+        Gauge(
+            "reservedcapacity_build_info",
+            "1; which version runs, and on which Python.",
+            ["version", "python"],
+            registry=self.registry,
+        ).labels(version("reserved-capacity"), platform.python_version()).set(1)
         self._writes = Counter(
             "reservedcapacity_api_writes_total",
             "Writes to the API server; code 0 where there was no answer.",
@@ -60,6 +84,19 @@ class Metrics:
     def watch(self, queue_depth: Callable[[], int], watch_ages: Callable[[], Mapping[str, float]]) -> None:
         """Show these at every scrape."""
         self.registry.register(_AtScrape(queue_depth, watch_ages))
+
+    def watch_work(self, oldest_due_seconds: Callable[[], float], leading: Callable[[], bool]) -> None:
+        """Show these too: whether this process is the one that works, and how far behind it is."""
+        Gauge(
+            "reservedcapacity_queue_oldest_due_seconds",
+            "Seconds since the key that has been due longest became due, 0 if none is; a key that is being worked on counts.",
+            registry=self.registry,
+        ).set_function(oldest_due_seconds)
+        Gauge(
+            "reservedcapacity_leader",
+            "1 in the process that reconciles, 0 in one that starts or stands by.",
+            registry=self.registry,
+        ).set_function(leading)
 
     def wrote(self, verb: str, kind: str, code: int) -> None:
         self._writes.labels(verb, kind, str(code)).inc()
