@@ -344,6 +344,14 @@ async def test_a_pool_made_anew_under_its_name_takes_over_its_members_and_claims
     assert world.instance_condition("chat", "Ready")[0] == "True"
 
 
+async def test_a_pool_that_goes_with_its_namespace_leaves_its_blocks_free(world: World) -> None:
+    world.cluster.user_delete(Ref(COMPUTE_UNIT_POOLS, "acme", "prod"))
+    world.delete_instance("chat")
+    await world.settle()
+    assert world.pods() == {}
+    assert claims(world, "gpu-0") == []
+
+
 async def test_a_namesake_made_anew_gets_blocks_of_its_own_and_not_the_formers_members(world: World) -> None:
     before = world.pods()
     world.delete_instance("chat")

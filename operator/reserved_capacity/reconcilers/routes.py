@@ -124,28 +124,40 @@ def _node(old: JsonObject | None, new: JsonObject | None, store: Store) -> Itera
 def _pod(old: JsonObject | None, new: JsonObject | None, store: Store) -> Iterator[Key]:
     pod = _either(old, new)
     yield from _child(old, new, store)
-    leaving = new is None or bool(new["metadata"].get("deletionTimestamp"))
-    place = (pod["metadata"]["namespace"], _label(pod["metadata"], meta.POOL_LABEL))
-    if leaving and place[1]:
-        yield Key(POOL, *place)
-        pool = store.get(Ref(COMPUTE_UNIT_POOLS, *place))
-        if pool is not None:  # its node may count as failed from now on (N1)
-            yield Key(CAPACITY, "", pool["spec"]["acceleratorClass"])
+    if new is None or new["metadata"].get("deletionTimestamp"):
+        yield from _left(pod["metadata"], [pod["spec"].get("nodeName", "")], store)
+
+
+def _left(metadata: JsonObject, nodes: Iterable[str], store: Store) -> Iterator[Key]:
+    """Something of a pool is going: its blocks may be free soon, its node may count as failed (N1), and should the pool
+    itself be gone, its claims may be dropped."""
+    place = (metadata["namespace"], _label(metadata, meta.POOL_LABEL))
+    yield Key(POOL, *place)
+    pool = store.get(Ref(COMPUTE_UNIT_POOLS, *place))
+    if pool is not None:
+        yield Key(CAPACITY, "", pool["spec"]["acceleratorClass"])
+        return
+    for name in nodes:
+        node = store.get(Ref(NODES, "", name))
+        if node is not None:
+            yield from _keys(CAPACITY, [obj for obj in store.all(ACCELERATOR_CLASSES) if _selected(obj, node)])
 
 
 def _foreign_pod(old: JsonObject | None, new: JsonObject | None, store: Store) -> Iterator[Key]:
-    node = store.get(Ref(NODES, "", _either(old, new)["spec"]["nodeName"]))
-    if node is not None:
-        yield from _node(None, node, store)
+    for pod in (old, new):  # one that is made anew under its name may be elsewhere
+        node = store.get(Ref(NODES, "", pod["spec"]["nodeName"])) if pod is not None else None
+        if node is not None:
+            yield from _node(None, node, store)
 
 
 def _stateful_set(old: JsonObject | None, new: JsonObject | None, store: Store) -> Iterator[Key]:
     yield from _child(old, new, store)
     metadata = _either(old, new)["metadata"]
-    instance = store.get(Ref(MODEL_INSTANCES, metadata["namespace"], _label(metadata, meta.INSTANCE_LABEL)))
-    pool = _label(metadata, meta.POOL_LABEL) or (instance["spec"]["poolRef"] if instance else "")
-    if pool and (old is None or new is None):
-        yield Key(POOL, metadata["namespace"], pool)
+    if new is None:
+        nodes = (metadata.get("annotations") or {}).get(meta.NODES_ANNOTATION, "")
+        yield from _left(metadata, nodes.split(","), store)
+    elif old is None:
+        yield Key(POOL, metadata["namespace"], _label(metadata, meta.POOL_LABEL))
 
 
 def _endpoint_slice(old: JsonObject | None, new: JsonObject | None, store: Store) -> Iterator[Key]:
