@@ -3,6 +3,7 @@
 PYTHON ?= python3.11
 BIN := .venv/bin
 INSTALLED := .venv/.installed
+COMPILE := uv pip compile --quiet --generate-hashes --no-emit-index-url --no-emit-find-links --no-header --python-version 3.11 --universal
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet install
 
 .DEFAULT_GOAL := help
@@ -47,7 +48,7 @@ test: announce-test check unit e2e ## Everything that CI runs
 	@echo 'test: all passed'
 
 announce-test:
-	@echo 'test: style, types and generated files; unit, property, contract and fault tests; the end-to-end suite on a control plane of its own. About 5 minutes; the first run on a machine builds that control plane and takes about 10 more.'
+	@echo 'test: style, types and generated files; unit, property, contract and fault tests; the end-to-end suite on a control plane of its own. About 12 minutes; the first run on a machine builds that control plane and Helm and takes about 12 more.'
 
 unit: $(INSTALLED) ## The tests that need no cluster
 	@$(BIN)/pytest tests -n auto -q
@@ -63,16 +64,20 @@ check: $(INSTALLED) ## Style, types, import rules, dependencies, generated files
 	@$(BIN)/lint-imports >/dev/null || $(BIN)/lint-imports
 	@$(BIN)/deptry . >/dev/null 2>&1 || $(BIN)/deptry .
 	@$(BIN)/python -m reserved_capacity.api.generate --check
+	@$(BIN)/python -m reserved_capacity.api.chart --check
 	@$(BIN)/python -m manifests.argocd.generate --check
 	@echo 'check: passed'
 
 generate: $(INSTALLED) ## Write the files that come from the API types
 	@$(BIN)/python -m reserved_capacity.api.generate
+	@$(BIN)/python -m reserved_capacity.api.chart
 	@$(BIN)/python -m manifests.argocd.generate
 
 lock: ## Resolve requirements.lock anew from pyproject.toml (needs uv)
 	@command -v uv >/dev/null || { echo 'lock: needs uv on PATH (`pip install uv` in an environment of your own)' >&2; exit 1; }
-	@uv pip compile --quiet --generate-hashes --no-emit-index-url --no-emit-find-links --no-header --python-version 3.11 --universal --group dev pyproject.toml -o requirements.lock
+	@$(COMPILE) --group dev pyproject.toml -o requirements.lock
+	@$(COMPILE) -c requirements.lock pyproject.toml -o requirements-run.lock
+	@$(COMPILE) -c requirements.lock --group build -o requirements-build.lock
 
 clean: ## Stop what runs from this checkout and remove what was made here
 	@if [ -d .cluster ]; then $(BIN)/python -m e2e.demo down && $(BIN)/python -m e2e.cluster down --purge; fi

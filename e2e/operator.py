@@ -25,6 +25,8 @@ class OperatorProcess:
     directory: Path
     flags: Sequence[str] = ()
     name: str = "operator"
+    namespace: str = NAMESPACE
+    account: str = ACCOUNT
     _process: subprocess.Popen[bytes] | None = field(default=None, init=False)
 
     @property
@@ -32,8 +34,9 @@ class OperatorProcess:
         return self.directory / f"{self.name}.log"
 
     def start(self) -> None:
-        kubeconfig = service_account_kubeconfig(self.cluster, self.directory / f"{self.name}.kubeconfig")
-        command = [str(_BINARY), "run", "--kubeconfig", str(kubeconfig), "--namespace", NAMESPACE]
+        path = self.directory / f"{self.name}.kubeconfig"
+        kubeconfig = service_account_kubeconfig(self.cluster, path, self.namespace, self.account)
+        command = [str(_BINARY), "run", "--kubeconfig", str(kubeconfig), "--namespace", self.namespace]
         command += ["--metrics-port", "0", "--probe-port", "0", *self.flags]
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(command, stdout=log, stderr=log, stdin=subprocess.DEVNULL)
@@ -63,12 +66,14 @@ class OperatorProcess:
         return [record for record in records if record["level"] in levels]
 
 
-def service_account_kubeconfig(cluster: Cluster, path: Path) -> Path:
-    """A kubeconfig (0600) with a fresh token of the operator's ServiceAccount."""
+def service_account_kubeconfig(
+    cluster: Cluster, path: Path, namespace: str = NAMESPACE, account: str = ACCOUNT
+) -> Path:
+    """A kubeconfig (0600) with a fresh token of a ServiceAccount, by default the operator's of manifests/install."""
     config = json.loads(cluster.kubectl("config", "view", "--raw", "--minify", "-o", "json").stdout)
-    token = cluster.kubectl("create", "token", ACCOUNT, "-n", NAMESPACE, "--duration=2h").stdout.strip()
-    config["users"] = [{"name": ACCOUNT, "user": {"token": token}}]
-    config["contexts"][0]["context"]["user"] = ACCOUNT
+    token = cluster.kubectl("create", "token", account, "-n", namespace, "--duration=2h").stdout.strip()
+    config["users"] = [{"name": account, "user": {"token": token}}]
+    config["contexts"][0]["context"]["user"] = account
     path.touch(mode=0o600)
     path.write_text(json.dumps(config))
     return path

@@ -186,7 +186,7 @@ def test_nobody_else_is_bound_by_the_operators_limits(server: Server, node: str)
         ("patch", "nodes", True),
         ("delete", "nodes", False),
         ("create", "statefulsets.apps", True),
-        ("delete", "services", True),
+        ("delete", "services", False),
         ("create", "pods", False),
         ("get", "secrets", False),
         ("create", "events.events.k8s.io", True),

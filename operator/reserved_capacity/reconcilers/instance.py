@@ -170,7 +170,7 @@ async def _live_holdings(context: Context, world: _World) -> tuple[Holding, ...]
     """The pool's record as the API server has it now. Raises Conflict if nobody has written one (yet, or any more)."""
     ref = Ref(COMPUTE_UNIT_POOLS, world.instance.namespace, world.instance.spec.pool_ref)
     live = await context.cluster.get(ref)
-    pool = ComputeUnitPool.parse(live) if live is not None else None
+    pool = context.store.parsed_answer(ref, live, ComputeUnitPool) if live is not None else None
     if pool is None or not pool.status.observed_generation:
         raise Conflict(f"{ref} has no allocation record: it is rebuilt from its members before any of them is touched")
     return holdings_of(pool)
@@ -293,7 +293,7 @@ def _gather(context: Context, instance: ModelInstance) -> _World:
     pool_obj = store.get(Ref(COMPUTE_UNIT_POOLS, instance.namespace, instance.spec.pool_ref))
     pool = parse_pool(store, pool_obj) if pool_obj is not None else None
     offering = parse_offering(store, instance.spec.offering)
-    holdings = tuple(each for each in holdings_of(pool) if each.instance == instance.name) if pool else ()
+    holdings = holdings_of(pool, instance.name) if pool else ()
     members = members_of(store, instance.namespace, instance.name)
     rendered: dict[str, Any] = {}
     held = [holding for holding in holdings if holding.held]
