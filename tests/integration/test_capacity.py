@@ -225,6 +225,13 @@ async def test_a_foreign_service_of_that_name_is_name_taken_and_left_alone(world
     assert "fast-0-0" not in world.pods()
 
 
+async def test_a_service_that_somebody_else_altered_is_mended_once(world: World) -> None:
+    ref = Ref(SERVICES, "acme", "chat")
+    world.cluster.user_patch(ref, {"spec": {"selector": {"app": "theirs"}}})
+    await world.settle()
+    assert "app" not in world.get(SERVICES, "chat", "acme")["spec"]["selector"]
+
+
 async def test_c11_gpus_in_foreign_hands_are_not_claimed_and_foreign_pods_are_named() -> None:
     world = World()
     world.seed(nodes=["gpu-0"])

@@ -123,8 +123,12 @@ async def _ensure_children(context: Context, world: _World) -> None:
         existing = await _ensure(context, SERVICES, wanted, world)
         # The API server adds to a port what we leave to it (a nodePort, say): compare what is ours.
         ports = [{key: each.get(key) for key in wanted["spec"]["ports"][0]} for each in existing["spec"]["ports"]]
-        if ports != wanted["spec"]["ports"] or existing["spec"].get("selector") != wanted["spec"]["selector"]:
-            await _patch(context, SERVICES, existing, {"spec": wanted["spec"]})
+        selector = existing["spec"].get("selector") or {}
+        if ports != wanted["spec"]["ports"] or selector != wanted["spec"]["selector"]:
+            # A merge patch takes a key away only where it says so.
+            surplus = dict.fromkeys(set(selector) - set(wanted["spec"]["selector"]))
+            merge = {"spec": {**wanted["spec"], "selector": {**surplus, **wanted["spec"]["selector"]}}}
+            await _patch(context, SERVICES, existing, merge)
     wanted = children.pod_disruption_budget(instance, world.min_available_pods)
     existing = await _ensure(context, POD_DISRUPTION_BUDGETS, wanted, world)
     if existing["spec"].get("minAvailable") != wanted["spec"]["minAvailable"]:
