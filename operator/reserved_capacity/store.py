@@ -229,6 +229,17 @@ class Store:
         if obj is None:
             self._parsed.pop(ref, None)
             return None
+        return self._parse(ref, obj, model)
+
+    def parsed_answer(self, ref: Ref, answer: JsonObject, model: type[Model]) -> Model:
+        """What the API server has just answered, as `model`. Not parsed again where it is what the store holds, to the
+        letter: the record of a full pool takes milliseconds, and each of its members asks for it."""
+        known = self.get(ref)
+        if known is not None and known == trimmed(ref.resource, answer):
+            return self._parse(ref, known, model)
+        return model.model_validate(answer)
+
+    def _parse(self, ref: Ref, obj: JsonObject, model: type[Model]) -> Model:
         uid, version = obj["metadata"]["uid"], obj["metadata"]["resourceVersion"]
         cached = self._parsed.get(ref)
         if cached is not None and cached[:3] == (uid, version, model) and isinstance(cached[3], model):

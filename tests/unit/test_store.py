@@ -193,6 +193,17 @@ def test_an_object_is_parsed_once_per_version(store: Store) -> None:
         store.parsed(CHAT, Parsed)
 
 
+def test_an_answer_that_is_what_the_store_holds_is_not_parsed_again(store: Store) -> None:
+    store.observe(MODEL_INSTANCES, instance(1, x=1))
+    known = store.parsed(CHAT, Parsed)
+    same = instance(1, x=1)
+    same["metadata"]["managedFields"] = [{}]
+    assert store.parsed_answer(CHAT, same, Parsed) is known
+    # Whatever its version says (a cluster that was restored counts anew), other content is another answer.
+    assert store.parsed_answer(CHAT, instance(1, x=2), Parsed) == Parsed(spec={"x": 2})
+    assert store.parsed(CHAT, Parsed) is known
+
+
 @pytest.mark.parametrize(
     ("resources", "phase", "node", "holds"),
     [

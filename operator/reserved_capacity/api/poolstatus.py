@@ -127,6 +127,8 @@ class Holding(ApiModel):
 
     instance: Word
     """Name of the ModelInstance."""
+    instance_uid: Annotated[str, Field(max_length=63)] = ""
+    """metadata.uid of that ModelInstance: a namesake made anew does not inherit the blocks."""
     member: Word
     """Name of the member, which is also its StatefulSet's."""
     compute_units: ComputeUnits

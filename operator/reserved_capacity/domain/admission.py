@@ -62,9 +62,12 @@ def _drop_gone(pool: PoolState, notes: list[str]) -> list[Holding]:
 def _release(pool: PoolState, notes: list[str]) -> list[Holding]:
     """Mark the surplus members of every instance as Releasing."""
     wanted = {demand.instance: demand for demand in pool.demands}
+    held_by: dict[str, list[Holding]] = {}
+    for holding in pool.holdings:
+        if holding.held:
+            held_by.setdefault(holding.instance, []).append(holding)
     leaving: set[str] = set()
-    for instance in sorted({holding.instance for holding in pool.holdings}):
-        held = [holding for holding in pool.holdings if holding.instance == instance and holding.held]
+    for instance, held in sorted(held_by.items()):
         demand = wanted.get(instance)
         keep = effective_desired(demand, len(held)) if demand else 0
         for holding in _surplus(pool, held, keep):
@@ -84,13 +87,15 @@ def _surplus(pool: PoolState, held: Sequence[Holding], keep: int) -> list[Holdin
     enough of the others serve.
     """
     surplus = max(0, len(held) - keep)
+    if not surplus:
+        return []
     cordoned = {node.name for node in pool.nodes if node.evacuate and not node.failed}
     usable = {node.name for node in pool.nodes if node.usable}
     moving = [holding for holding in held if cordoned.intersection(holding.nodes)]
     staying = [holding for holding in held if holding not in moving]
     staying.sort(key=lambda holding: (not usable.issuperset(holding.nodes), ordinal_of(holding)), reverse=True)
     released = staying[: max(0, surplus - len(moving))]
-    if surplus and moving:
+    if moving:
         first = min(moving, key=ordinal_of)
         serving = sum(holding.member in pool.available for holding in held if holding not in (*released, first))
         if serving >= keep:
@@ -177,6 +182,8 @@ class _Admission:
 
     def _next_batch(self, demand: Demand) -> list[Demand] | None:
         """What to grant together: one instance, or all that lift the offering to its minimum; None if they cannot."""
+        if demand.min_instances <= 1:
+            return [demand]
         group = [each for each in self.pool.demands if each.offering == demand.offering]
         short = demand.min_instances - sum(self.held[each.instance] for each in group)
         if short <= 1:
@@ -198,7 +205,7 @@ class _Admission:
 
     def _hold(self, demand: Demand, blocks: int, place: Place) -> str:
         member = next(self.names[demand.instance])
-        self.holdings.append(Holding(demand.instance, member, blocks, place, self.now))
+        self.holdings.append(Holding(demand.instance, member, blocks, place, self.now, instance_uid=demand.uid))
         self.held[demand.instance] += 1
         return member
 

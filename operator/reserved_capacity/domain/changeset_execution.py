@@ -232,7 +232,7 @@ class _Run:
     def _turn_back(self, at: datetime) -> Progress:
         """Write the way back behind what was carried out; nothing is touched before that is on record."""
         tried = [step for step in self.steps if step.state is not StepState.PENDING]
-        late = [step.member for step in tried if step.places]
+        late = [step.member for step in tried if step.places and step.state is StepState.RUNNING]
         frees = [replace(step, action=StepAction.FREE) for step in reversed(tried) if step.places]
         places = [replace(step, action=StepAction.PLACE) for step in reversed(tried) if not step.places]
         back = [replace(step, state=StepState.PENDING) for step in (*frees, *places)]

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import combinations, islice, product
+from itertools import islice
 
 from .changeset_execution import MAX_STEPS, Crew, Step, StepAction
 from .holdings import Demand, Holding, PoolState, Request, ordinal_of
@@ -16,6 +16,7 @@ from .placement import Place, Room, best_fit
 from .units import cu_of
 
 _EFFORT = 100_000  # node visits spent on other choices of whom to free, when the first one does not pack
+_MAX_GROUPS = 40  # beyond so many kinds of members to free, trying them all has no prospect
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,15 +147,28 @@ def _plan(task: _Task) -> list[Step] | None:
 
 
 def _choices(task: _Task) -> Iterator[tuple[Holding, ...]]:
-    """Every choice of whom to free, the preferred one first; members on the same nodes are the same choice."""
-    seen = set()
-    ways = [combinations(task.held[name], count) for name, count in sorted(task.surplus.items())]
-    for chosen in product(*ways):
-        victims = tuple(holding for group in chosen for holding in group)
-        places = tuple((holding.instance, holding.nodes) for holding in victims)
-        if places not in seen:
-            seen.add(places)
-            yield victims
+    """Choices of whom to free, the preferred one first, then all; members on the same nodes are the same choice."""
+    yield tuple(holding for name, count in sorted(task.surplus.items()) for holding in task.held[name][:count])
+    groups: list[list[Holding]] = []
+    for name in sorted(task.surplus):
+        by_nodes: dict[Place, list[Holding]] = {}
+        for holding in task.held[name]:
+            by_nodes.setdefault(holding.nodes, []).append(holding)
+        groups += [by_nodes[nodes] for nodes in sorted(by_nodes)]
+    if len(groups) <= _MAX_GROUPS:
+        yield from _ways(groups, dict(task.surplus))
+
+
+def _ways(groups: Sequence[Sequence[Holding]], left: Mapping[str, int]) -> Iterator[tuple[Holding, ...]]:
+    """Every way to take so many of each instance from groups of members that are alike."""
+    if not groups:
+        yield from () if any(left.values()) else ((),)
+        return
+    group, name = groups[0], groups[0][0].instance
+    later = sum(len(each) for each in groups[1:] if each[0].instance == name)
+    for count in range(min(len(group), left[name]), max(0, left[name] - later) - 1, -1):
+        for rest in _ways(groups[1:], {**left, name: left[name] - count}):
+            yield (*group[:count], *rest)
 
 
 class _Draft:

@@ -21,7 +21,10 @@ class HoldingState(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Holding:
-    """The blocks of one member, in equal parts on its nodes. Keyed by member, which is unique in a namespace."""
+    """The blocks of one member, in equal parts on its nodes. Keyed by member, which is unique in a namespace.
+
+    `instance_uid` is the incarnation that it was granted to: a namesake made anew has no claim on it.
+    """
 
     instance: str
     member: str
@@ -29,6 +32,7 @@ class Holding:
     nodes: tuple[str, ...]
     since: datetime
     state: HoldingState = HoldingState.HELD
+    instance_uid: str = ""
 
     @property
     def held(self) -> bool:

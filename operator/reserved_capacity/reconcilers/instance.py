@@ -55,9 +55,17 @@ from reserved_capacity.snapshot import (
 )
 from reserved_capacity.store import BY_INSTANCE
 
-# How often a name that somebody else has is looked at again; no watch tells us of objects that are not ours, but the
-# periodic LIST drops from the store what is not there any more.
-NAME_TAKEN_RETRY = timedelta(seconds=60)
+# When to look again at what no watch of ours tells of: a name that somebody else has (the periodic LIST drops from the
+# store what is not there any more), or a claim that is not the pool's at the moment.
+LATER = timedelta(seconds=60)
+
+
+@dataclass(frozen=True, slots=True)
+class _Applied:
+    """What could not be carried out: a name is somebody else's, or blocks are held that the pool has not claimed."""
+
+    name_taken: Refusal | None = None
+    unclaimed: bool = False
 
 
 async def reconcile(context: Context, key: Key) -> datetime | None:
@@ -67,7 +75,7 @@ async def reconcile(context: Context, key: Key) -> datetime | None:
         await _stop_orphans(context, key, observed)
         return None
     world = _gather(context, parse_instance(context.store, observed))
-    taken = await _apply(context, world) if world.pool is not None else None
+    applied = await _apply(context, world) if world.pool is not None else _Applied()
     # What was written just now is part of what is reported.
     world = _gather(context, world.instance)
     report = InstanceReport(
@@ -76,13 +84,13 @@ async def reconcile(context: Context, key: Key) -> datetime | None:
         offering=world.offering,
         holdings=world.holdings,
         assessment=world.assessment,
-        name_taken=taken,
+        name_taken=applied.name_taken,
         port=_served_port(context, world),
     )
     status = status_of(context.store, report, context.clock.now())
     await context.publish(ref, observed, status)
     await _tell_blocked_move(context, observed, world)
-    return context.clock.now() + NAME_TAKEN_RETRY if taken else None
+    return None if applied == _Applied() else context.clock.now() + LATER
 
 
 async def _tell_blocked_move(context: Context, observed: JsonObject, world: _World) -> None:
@@ -94,23 +102,22 @@ async def _tell_blocked_move(context: Context, observed: JsonObject, world: _Wor
             await context.cluster.create(EVENTS, events.of_blocked_move(observed, move, context.clock.now()))
 
 
-async def _apply(context: Context, world: _World) -> Refusal | None:
-    """Bring the children in line; returns the refusal if a name belongs to somebody else."""
+async def _apply(context: Context, world: _World) -> _Applied:
+    """Bring the children in line, as far as that can be done now."""
     for delete in world.plan.deletes:
         if delete.member.name not in {holding.member for holding in world.holdings}:
             await _confirm_not_held(context, world, delete.member)
         await _delete_member(context, world.instance.namespace, delete.member)
-    for scale in world.plan.scales:
-        await _scale_member(context, world, scale)
+    claimed = [await _scale_member(context, world, scale) for scale in world.plan.scales]
     try:
         if world.holdings:
             await _ensure_children(context, world)
         for create in world.plan.creates:
             await _create_member(context, world, create)
     except _NameTakenError as error:
-        return error.refusal
+        return _Applied(name_taken=error.refusal)
     await _prune_revisions(context, world)
-    return None
+    return _Applied(unclaimed=not all(claimed))
 
 
 async def _ensure_children(context: Context, world: _World) -> None:
@@ -148,20 +155,20 @@ async def _create_member(context: Context, world: _World, create: CreateMember) 
     await _ensure(context, STATEFUL_SETS, body, world)
 
 
-async def _confirm_held(context: Context, world: _World, member: str) -> None:
+async def _confirm_held(context: Context, world: _World, member: str) -> bool:
     """The holding must be on record now that the StatefulSet is there: whoever releases it from here on sees it. And
     the blocks must still be the pool's: another operator may have given them back before it saw the holding."""
     holdings = await _live_holdings(context, world)
     nodes = next((holding.nodes for holding in holdings if holding.member == member and holding.held), ())
     if not nodes:
         raise Conflict(f"{member} does not hold its blocks any more")
+    place, held = (world.instance.namespace, world.instance.spec.pool_ref), blocks_held_by_node(holdings)
     for name in nodes:
         node = await context.cluster.get(Ref(NODES, "", name))
-        place = (world.instance.namespace, world.instance.spec.pool_ref)
         claims = claims_of(node) if node is not None else ()
-        claimed = sum(claim.blocks for claim in claims if (claim.pool.namespace, claim.pool.name) == place)
-        if claimed < blocks_held_by_node(holdings)[name]:
-            raise Conflict(f"{member} holds blocks on {name} that pool {world.instance.spec.pool_ref} has not claimed")
+        if sum(claim.blocks for claim in claims if (claim.pool.namespace, claim.pool.name) == place) < held[name]:
+            return False
+    return True
 
 
 async def _confirm_not_held(context: Context, world: _World, member: ObservedMember) -> None:
@@ -214,15 +221,19 @@ async def _patch(context: Context, resource: Resource, observed: JsonObject, mer
     await context.patch(Ref(resource, metadata["namespace"], metadata["name"]), observed, merge)
 
 
-async def _scale_member(context: Context, world: _World, scale: ScaleMember) -> None:
-    """Give an announced member its pods, or a suspended one none: the precondition is the member as it was planned on."""
+async def _scale_member(context: Context, world: _World, scale: ScaleMember) -> bool:
+    """Give an announced member its pods, or a suspended one none: the precondition is the member as it was planned on.
+
+    False if its blocks are not the pool's at the moment: their node is gone, or another operator gave them back.
+    """
     ref = Ref(STATEFUL_SETS, world.instance.namespace, scale.member.name)
     observed = context.store.get(ref)
     if observed is None or observed["metadata"]["uid"] != scale.member.uid:
         raise Conflict(f"{ref} went away")
-    if scale.replicas:
-        await _confirm_held(context, world, scale.member.name)
+    if scale.replicas and not await _confirm_held(context, world, scale.member.name):
+        return False
     await _patch(context, STATEFUL_SETS, observed, {"spec": {"replicas": scale.replicas}})
+    return True
 
 
 async def _delete_member(context: Context, namespace: str, member: ObservedMember) -> None:

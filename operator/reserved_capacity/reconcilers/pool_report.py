@@ -182,6 +182,7 @@ def _commitment(report: PoolReport, record: CommitmentRecord) -> CommitmentStatu
 def _holding(holding: Holding) -> HoldingStatus:
     return HoldingStatus(
         instance=holding.instance,
+        instance_uid=holding.instance_uid,
         member=holding.member,
         compute_units=cu_of(holding.blocks),
         nodes=holding.nodes,

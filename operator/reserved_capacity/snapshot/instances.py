@@ -73,6 +73,7 @@ def holding_of_stateful_set(stateful_set: JsonObject) -> Holding | None:
         nodes=tuple(nodes.split(",")),
         since=timestamp(metadata["creationTimestamp"]),
         state=HoldingState.RELEASING if metadata.get("deletionTimestamp") else HoldingState.HELD,
+        instance_uid=observed_member(stateful_set).owner_uid,
     )
 
 

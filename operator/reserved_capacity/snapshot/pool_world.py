@@ -44,13 +44,14 @@ def view_pool(
     holdings = _without_former_owners(_holdings(store, pool), instances, members)
     places = places_of(store, pool, parse_class(store, pool.spec.accelerator_class), holdings, now=now)
     offerings = {each.spec.offering: parse_offering(store, each.spec.offering) for each in instances}
+    held = _held_by_instance(holdings)
     world = PoolWorld(
         name=pool.name,
         order=_order_facts(store, pool),
         records=commitment_records(pool),
         placements=_placements(store, pool, holdings, recorded),
         offerings={name: _offering_facts(each) for name, each in offerings.items() if each is not None},
-        instances=tuple(_instance_facts(each, holdings, members[each.name]) for each in instances),
+        instances=tuple(_instance_facts(each, held.get(each.name, ()), members[each.name]) for each in instances),
         nodes=places.nodes,
         holdings=holdings,
         members=frozenset(member.name for each in members.values() for member in each),
@@ -87,9 +88,12 @@ def _without_former_owners(
     """Release what a former incarnation of an instance holds: a namesake made anew starts with blocks of its own."""
     uids = {each.name: each.metadata.uid for each in instances}
     former = {member.name for name, each in members.items() for member in each if member.owner_uid != uids[name]}
-    return tuple(
-        replace(holding, state=HoldingState.RELEASING) if holding.member in former else holding for holding in holdings
-    )
+
+    def is_former(holding: Holding) -> bool:
+        uid = uids.get(holding.instance, holding.instance_uid)
+        return holding.member in former or (bool(holding.instance_uid) and holding.instance_uid != uid)
+
+    return tuple(replace(each, state=HoldingState.RELEASING) if is_former(each) else each for each in holdings)
 
 
 def _placements(
@@ -193,12 +197,19 @@ def _offering_facts(offering: ModelOffering) -> OfferingFacts:
     )
 
 
+def _held_by_instance(holdings: Sequence[Holding]) -> dict[str, list[Holding]]:
+    held: dict[str, list[Holding]] = {}
+    for holding in holdings:
+        if holding.held:
+            held.setdefault(holding.instance, []).append(holding)
+    return held
+
+
 def _instance_facts(
-    instance: ModelInstance, holdings: Sequence[Holding], members: Sequence[ObservedMember]
+    instance: ModelInstance, held: Sequence[Holding], members: Sequence[ObservedMember]
 ) -> InstanceFacts:
     created = instance.metadata.creation_timestamp
     assert created is not None, "every stored object has a creation time"  # noqa: S101
-    held = [each for each in holdings if each.instance == instance.name and each.held]
     running = [member for member in members if member.owner_uid == instance.metadata.uid and not member.terminating]
     return InstanceFacts(
         name=instance.name,

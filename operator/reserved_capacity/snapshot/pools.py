@@ -43,8 +43,8 @@ def contracted_cu(pool: ComputeUnitPool) -> int:
     )
 
 
-def holdings_of(pool: ComputeUnitPool) -> tuple[Holding, ...]:
-    """The allocation record, as the domain sees it."""
+def holdings_of(pool: ComputeUnitPool, instance: str | None = None) -> tuple[Holding, ...]:
+    """The allocation record, or one instance's part of it, as the domain sees it."""
     return tuple(
         Holding(
             instance=each.instance,
@@ -53,8 +53,10 @@ def holdings_of(pool: ComputeUnitPool) -> tuple[Holding, ...]:
             nodes=tuple(each.nodes),
             since=each.since,
             state=each.state,
+            instance_uid=each.instance_uid,
         )
         for each in pool.status.holdings
+        if instance is None or each.instance == instance
     )
 
 

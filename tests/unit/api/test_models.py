@@ -222,6 +222,7 @@ def test_absent_fields_are_not_written_as_null() -> None:
     assert wire["holdings"] == [
         {
             "instance": "chat",
+            "instanceUid": "",
             "member": "chat-0",
             "computeUnits": 300,
             "nodes": ["gpu-1"],
