@@ -185,7 +185,6 @@ async def test_suspend_stops_the_pods_and_keeps_the_units(world: World) -> None:
     [
         ({"snapshot": "gpt-4-turbo-2"}, "spec.snapshot"),
         ({"profile": "fast"}, "spec.profile"),
-        ({"changeSet": {"id": "x", "members": 2}}, "spec.changeSet"),
         ({"upgrade": {"strategy": "InPlace", "minAvailable": 1}}, "spec.upgrade.strategy"),
     ],
 )

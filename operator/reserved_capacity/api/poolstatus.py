@@ -21,6 +21,7 @@ from reserved_capacity.api.fields import (
     Token,
     Word,
 )
+from reserved_capacity.domain.changesets import Phase, StepAction, StepState
 from reserved_capacity.domain.holdings import HoldingState
 from reserved_capacity.domain.terms import CommitmentState
 
@@ -141,31 +142,6 @@ class Holding(ApiModel):
     """Held, or Releasing while the member's pods are going away."""
 
 
-class ChangeSetPhase(StrEnum):
-    """Where a change set is in its life."""
-
-    INCOMPLETE = "Incomplete"
-    EXECUTING = "Executing"
-    DONE = "Done"
-    ROLLED_BACK = "RolledBack"
-    REJECTED = "Rejected"
-
-
-class StepAction(StrEnum):
-    """What a step of a change set does."""
-
-    PLACE = "Place"
-    FREE = "Free"
-
-
-class StepState(StrEnum):
-    """How far a step is."""
-
-    PENDING = "Pending"
-    RUNNING = "Running"
-    DONE = "Done"
-
-
 class ChangeSetStep(ApiModel):
     """One step of a change set: one member placed, or one freed."""
 
@@ -188,7 +164,7 @@ class ChangeSetStatus(ApiModel):
 
     id: Token
     """Id that the members carry in spec.changeSet.id."""
-    phase: ChangeSetPhase
+    phase: Phase
     """Incomplete, Executing, Done, RolledBack or Rejected."""
     members: Annotated[tuple[Word, ...], ListType("atomic"), Field(max_length=20)] = ()
     """ModelInstances that have arrived."""

@@ -6,13 +6,15 @@ The reconciler carries the plan out and the kubectl plugin shows it before anyth
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from .admission import plan_holdings
-from .eligibility import InstanceFacts, OfferingFacts, PoolFacts, Verdict, judge
-from .holdings import Holding, HoldingsPlan, PoolNode, PoolState
+from .changesets import ChangeSetPlan, ChangeSetRecord, ChangeSetVerdict, MemberSpec, Phase, plan_change_sets
+from .eligibility import InstanceFacts, OfferingFacts, PoolFacts, Refusal, Verdict, judge
+from .holdings import Freeze, Holding, HoldingsPlan, PoolNode, PoolState, Wait, Waiting, capacity_of, held_count
 from .orders import OrderFacts, OrderVerdict, judge_order
+from .reasons.instance import InstanceAccepted
 from .terms import CommitmentRecord, Placement, next_moment, plan_commitments
 from .units import blocks_of, cu_of
 
@@ -36,6 +38,8 @@ class PoolWorld:
     members: frozenset[str] = frozenset()
     gone: frozenset[str] = frozenset()
     available: frozenset[str] = frozenset()
+    change_sets: tuple[ChangeSetRecord, ...] = ()
+    change_set_members: tuple[MemberSpec, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +50,7 @@ class PoolPlan:
     records: tuple[CommitmentRecord, ...]
     verdicts: Mapping[str, Verdict]
     holdings: HoldingsPlan
+    change_sets: tuple[ChangeSetRecord, ...]
     next_moment: datetime | None
 
     @property
@@ -67,23 +72,73 @@ def plan_pool(world: PoolWorld, *, now: datetime) -> PoolPlan:
     contracted = sum(record.compute_units for record in records if not record.ended)
     pool = PoolFacts(world.name, world.order.accelerator_class, contracted)
     verdicts = judge(pool, world.offerings, world.instances, now=now)
-    holdings = plan_holdings(
-        PoolState(
-            contracted_blocks=blocks_of(contracted),
-            nodes=world.nodes,
-            holdings=world.holdings,
-            demands=tuple(verdict.demand for verdict in verdicts.values()),
-            gone=world.gone,
-            taken=world.members,
-            available=world.available,
-        ),
-        now=now,
+    verdicts = _for_the_set_to_decide(verdicts, world.change_set_members)
+    state = PoolState(
+        contracted_blocks=blocks_of(contracted),
+        nodes=world.nodes,
+        holdings=world.holdings,
+        demands=tuple(verdict.demand for verdict in verdicts.values()),
+        gone=world.gone,
+        taken=world.members,
+        available=world.available,
     )
-    return PoolPlan(order, records, verdicts, holdings, _next_moment(world, records, now))
+    alone = {name: verdict.refusal.message for name, verdict in verdicts.items() if verdict.refusal is not None}
+    sets = plan_change_sets(state, world.change_set_members, world.change_sets, alone, now=now)
+    verdicts = {name: _with_set(verdict, sets.freezes.get(name)) for name, verdict in verdicts.items()}
+    demands = tuple(verdict.demand for verdict in verdicts.values())
+    state = replace(state, holdings=sets.holdings, demands=demands, reserved=sets.reserved)
+    holdings = _with_waits(state, plan_holdings(state, now=now), sets)
+    return PoolPlan(order, records, verdicts, holdings, sets.records, _next_moment(world, records, sets, now))
 
 
-def _next_moment(world: PoolWorld, records: Sequence[CommitmentRecord], now: datetime) -> datetime | None:
-    """When the plan changes by itself: a date of a commitment, or a snapshot that retires."""
+def _for_the_set_to_decide(verdicts: Mapping[str, Verdict], members: Sequence[MemberSpec]) -> dict[str, Verdict]:
+    """What weighs an instance against the others is judged for the set as a whole, not for its members (F2)."""
+    carried = {member.instance for member in members}
+
+    def released(name: str, verdict: Verdict) -> Verdict:
+        refusal = verdict.refusal
+        together = refusal is not None and refusal.reason in _TOGETHER
+        if name not in carried or not together:
+            return verdict
+        return Verdict(replace(verdict.demand, freeze=Freeze.NOTHING), None)
+
+    return {name: released(name, verdict) for name, verdict in verdicts.items()}
+
+
+_TOGETHER = (InstanceAccepted.BELOW_MINIMUM_INSTANCES, InstanceAccepted.EXCEEDS_POOL)
+_REASONS = {
+    Phase.INCOMPLETE: InstanceAccepted.CHANGE_SET_INCOMPLETE,
+    Phase.REJECTED: InstanceAccepted.CHANGE_SET_REJECTED,
+    Phase.ROLLED_BACK: InstanceAccepted.CHANGE_SET_ROLLED_BACK,
+}
+
+
+def _with_set(verdict: Verdict, decided: ChangeSetVerdict | None) -> Verdict:
+    """A member keeps what it holds, apart from the steps of its set; and says why, where it is not simply under way."""
+    if decided is None:
+        return verdict
+    frozen = replace(verdict.demand, freeze=Freeze.EVERYTHING)
+    reason = _REASONS.get(decided.kind)
+    return Verdict(frozen, Refusal(reason, decided.message) if reason is not None else verdict.refusal)
+
+
+def _with_waits(state: PoolState, plan: HoldingsPlan, sets: ChangeSetPlan) -> HoldingsPlan:
+    """Members of a set that is being carried out and have not got everything yet wait for its next step."""
+    have = cu_of(capacity_of(state.nodes, plan.holdings).idle)
+    waits = dict(plan.waits)
+    for demand in state.demands:
+        decided = sets.freezes.get(demand.instance)
+        executing = decided is not None and decided.kind is Phase.EXECUTING
+        if executing and held_count(demand.instance, plan.holdings) < demand.desired:
+            need = cu_of(demand.blocks_per_instance)
+            waits[demand.instance] = Wait(Waiting.WAITING_FOR_RELEASE, need, have, decided.message if decided else "")
+    return replace(plan, waits=waits)
+
+
+def _next_moment(
+    world: PoolWorld, records: Sequence[CommitmentRecord], sets: ChangeSetPlan, now: datetime
+) -> datetime | None:
+    """When the plan changes by itself: a date of a commitment, a deadline of a change set, a snapshot that retires."""
     retirements = [snapshot.retires_at for each in world.offerings.values() for snapshot in each.snapshots.values()]
-    moments = (next_moment(records, world.order.orders, now), *retirements)
+    moments = (next_moment(records, world.order.orders, now), sets.next_moment, *retirements)
     return min((at for at in moments if at is not None and at > now), default=None)

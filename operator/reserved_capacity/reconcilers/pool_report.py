@@ -8,6 +8,8 @@ from datetime import date, datetime, timedelta
 from reserved_capacity.api.computeunitpool import ComputeUnitPool
 from reserved_capacity.api.poolstatus import (
     MAX_STATUS_NODES,
+    ChangeSetStatus,
+    ChangeSetStep,
     CommitmentPrice,
     CommitmentStatus,
     ComputeUnitPoolStatus,
@@ -17,6 +19,7 @@ from reserved_capacity.api.poolstatus import (
 )
 from reserved_capacity.api.poolstatus import Holding as HoldingStatus
 from reserved_capacity.domain import holdings as domain
+from reserved_capacity.domain.changesets import ChangeSetRecord
 from reserved_capacity.domain.holdings import Holding, PoolCapacity, capacity_of
 from reserved_capacity.domain.pool_conditions import PoolObservation, conditions_of
 from reserved_capacity.domain.pool_plan import PoolPlan
@@ -83,6 +86,7 @@ def status_of(report: PoolReport, now: datetime) -> ComputeUnitPoolStatus:
             "nodes": nodes[:MAX_STATUS_NODES],
             "commitments": tuple(_commitment(report, record) for record in report.records),
             "term_end": min(ends, default=None),
+            "change_sets": tuple(_change_set(each) for each in report.plan.change_sets),
             "holdings": tuple(_holding(each) for each in report.holdings),
             "conditions": condition_list(pool.status, conditions_of(observation), generation=generation, now=now),
         }
@@ -176,6 +180,26 @@ def _commitment(report: PoolReport, record: CommitmentRecord) -> CommitmentStatu
         renewal_deadline=record.renewal_deadline,
         price=(before.price if before is not None else CommitmentPrice()).model_copy(update={"ordered": ordered}),
         charged=before.charged if before is not None else None,
+    )
+
+
+def _change_set(record: ChangeSetRecord) -> ChangeSetStatus:
+    return ChangeSetStatus(
+        id=record.id,
+        phase=record.phase,
+        members=record.members,
+        steps=tuple(
+            ChangeSetStep(
+                action=step.action,
+                instance=step.instance,
+                member=step.member,
+                compute_units=cu_of(step.blocks),
+                nodes=step.nodes,
+                state=step.state,
+            )
+            for step in record.steps
+        ),
+        message=record.message[:1024] or None,
     )
 
 

@@ -7,9 +7,10 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from reserved_capacity.api.computeunitpool import ComputeUnitPool
-from reserved_capacity.api.modelinstance import ModelInstance
+from reserved_capacity.api.modelinstance import ChangeSet, ModelInstance
 from reserved_capacity.api.modeloffering import ModelOffering
 from reserved_capacity.api.pricebook import PriceBook
+from reserved_capacity.domain.changesets import MemberSpec
 from reserved_capacity.domain.eligibility import InstanceFacts, OfferingFacts, SnapshotFacts
 from reserved_capacity.domain.holdings import Holding, HoldingState
 from reserved_capacity.domain.members import ObservedMember
@@ -21,7 +22,7 @@ from reserved_capacity.ports import COMPUTE_UNIT_POOLS, PRICE_BOOKS, STATEFUL_SE
 from reserved_capacity.snapshot.indexes import MEMBERS_BY_POOL, POOLS_BY_COMMITMENT
 from reserved_capacity.snapshot.instances import holding_of_stateful_set, instances_of_pool, members_of, ready_members
 from reserved_capacity.snapshot.parsing import parse_class, parse_offering, parse_pool, timestamp
-from reserved_capacity.snapshot.pools import PoolPlaces, commitment_records, holdings_of, places_of
+from reserved_capacity.snapshot.pools import PoolPlaces, change_sets_of, commitment_records, holdings_of, places_of
 from reserved_capacity.store import Store
 
 
@@ -56,6 +57,10 @@ def view_pool(
         holdings=holdings,
         members=frozenset(member.name for each in members.values() for member in each),
         available=_available(store, instances, holdings),
+        change_sets=change_sets_of(pool),
+        change_set_members=tuple(
+            _member_spec(each, each.spec.change_set) for each in instances if each.spec.change_set
+        ),
     )
     return PoolView(pool, instances, places, world)
 
@@ -228,12 +233,23 @@ def _instance_facts(
     )
 
 
+def _member_spec(instance: ModelInstance, change_set: ChangeSet) -> MemberSpec:
+    return MemberSpec(
+        instance=instance.name,
+        id=change_set.id,
+        members=change_set.members,
+        desired=instance.spec.instances,
+        progress_deadline=instance.spec.upgrade.progress_deadline,
+        suspended=instance.spec.suspend,
+    )
+
+
 def unsupported_fields(instance: ModelInstance) -> tuple[str, ...]:
     """Fields whose behaviour is not built yet, where they ask for something else than the default."""
     upgrade, standard = instance.spec.upgrade, type(instance.spec.upgrade).model_fields
     fields = [
         f"spec.upgrade.{field.alias or name}"
         for name, field in standard.items()
-        if name != "min_available" and getattr(upgrade, name) != field.default
+        if name not in ("min_available", "progress_deadline") and getattr(upgrade, name) != field.default
     ]
-    return tuple((["spec.changeSet"] if instance.spec.change_set else []) + fields)
+    return tuple(fields)

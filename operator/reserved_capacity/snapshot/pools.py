@@ -8,6 +8,7 @@ from datetime import datetime
 
 from reserved_capacity.api.acceleratorclass import AcceleratorClass
 from reserved_capacity.api.computeunitpool import ComputeUnitPool
+from reserved_capacity.domain.changesets import ChangeSetRecord, Step
 from reserved_capacity.domain.holdings import Holding, PoolNode, blocks_held_by_node
 from reserved_capacity.domain.nodes import InventoryNode, PoolId
 from reserved_capacity.domain.repair import LeavingNode, coverage
@@ -57,6 +58,23 @@ def holdings_of(pool: ComputeUnitPool, instance: str | None = None) -> tuple[Hol
         )
         for each in pool.status.holdings
         if instance is None or each.instance == instance
+    )
+
+
+def change_sets_of(pool: ComputeUnitPool) -> tuple[ChangeSetRecord, ...]:
+    """What is on record of the pool's change sets, as the domain sees it."""
+    return tuple(
+        ChangeSetRecord(
+            id=each.id,
+            phase=each.phase,
+            members=tuple(each.members),
+            steps=tuple(
+                Step(step.action, step.instance, step.member, blocks_of(step.compute_units), step.nodes, step.state)
+                for step in each.steps
+            ),
+            message=each.message or "",
+        )
+        for each in pool.status.change_sets
     )
 
 

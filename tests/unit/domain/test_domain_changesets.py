@@ -324,6 +324,53 @@ def test_f2_other_members_than_the_highest_ordinals_are_freed_where_only_that_pa
     assert {tuple(each.nodes) for each in seen.holdings if each.instance == "small"} == {("gpu-2",)}
 
 
+def test_f2_whom_to_free_is_chosen_so_that_all_new_members_find_room() -> None:
+    """Freed on gpu-2 the old one leaves room for one of 200 CU, on gpu-1 for both."""
+    nodes = [part("gpu-1", 4), part("gpu-2", 3)]
+    seen = world(asks("old", 2), asks("new", 0, blocks=2), nodes=nodes, holdings=[
+        held("old-0", 3, "gpu-1"), held("old-1", 3, "gpu-2")
+    ])  # fmt: skip
+    seen.arrive("old", 1)
+    seen.arrive("new", 2)
+    seen.step()
+    assert words(seen.record) == ["Free old-0", "Place new-0", "Place new-1"]
+
+
+def test_f2_a_small_new_member_does_not_take_the_room_of_a_large_one() -> None:
+    """Into the tighter hole it would go by itself; but there the large one has to go once the old one is gone."""
+    nodes = [part("gpu-1", 3), part("gpu-2", 2)]
+    seen = world(asks("old", 1, blocks=2), asks("large", 0), asks("small", 0, blocks=1), nodes=nodes, holdings=[
+        held("old-0", 2, "gpu-1")
+    ])  # fmt: skip
+    for name, desired in {"old": 0, "large": 1, "small": 1}.items():
+        seen.arrive(name, desired, members=3)
+    seen.step()
+    assert [(step.member, step.nodes) for step in seen.record.steps] == [
+        ("small-0", ("gpu-2",)), ("old-0", ("gpu-1",)), ("large-0", ("gpu-1",))
+    ]  # fmt: skip
+
+
+def crowded(small_left: int, large: int) -> World:
+    """450 small ones spread over 60 nodes of 8 blocks: large ones need nodes that are emptied."""
+    nodes = [part(f"gpu-{at:02}", 8) for at in range(60)]
+    holdings = [held(f"small-{at}", 1, f"gpu-{at % 60:02}") for at in range(450)]
+    seen = world(asks("small", 450, blocks=1), asks("large", 0, blocks=8), nodes=nodes, holdings=holdings)
+    seen.arrive("small", small_left)
+    seen.arrive("large", large)
+    return seen
+
+
+def test_f2_members_are_freed_node_by_node_to_make_room_with_the_fewest() -> None:
+    seen = crowded(240, 30)
+    seen.step()
+    assert words(seen.record)[7::8] == [f"Place large-{at}" for at in range(30)]
+    assert len(seen.record.steps) == 240
+
+
+def test_f2_many_choices_of_whom_to_free_end_with_an_answer() -> None:
+    assert "the new instances do not fit on the nodes" in rejected(crowded(248, 29))
+
+
 def test_f2_a_rejected_set_is_not_tried_again_until_the_id_changes_or_goes() -> None:
     seen = seed_world()
     seen.arrive("turbo", 0)
@@ -511,6 +558,48 @@ def test_f3_a_successor_that_serves_no_more_stops_further_frees() -> None:
     assert "4/8 steps are done; waiting for small-0 to serve, small-1 to serve" in seen.record.message
 
 
+def test_i2_nothing_is_placed_beyond_the_contract_though_more_is_claimed() -> None:
+    seen = world(turbo(), small(), nodes=[part(blocks=9)], holdings=[held("turbo-0"), held("turbo-1")])
+    seen.arrive("turbo", 0)
+    seen.arrive("small", 6)
+    seen.step()
+    seen.contracted = 6  # a commitment has ended, its claims are still there
+    seen.step()
+    assert seen.counts() == {"small": 0, "turbo": 2}
+    seen.contracted = 9
+    seen.settle()
+    assert seen.counts() == {"small": 6, "turbo": 0}
+
+
+def test_f3_who_is_said_to_serve_before_it_is_placed_has_not_served() -> None:
+    seen = seed_world()
+    seen.arrive("turbo", 0)
+    seen.arrive("small", 6)
+    seen.step()
+    seen.step()
+    seen.gone = {"turbo-1"}
+    seen.up |= {"small-0", "small-1", "small-2"}  # an EndpointSlice that is behind
+    seen.step()
+    assert states(seen.record) == "DRRRPPPP"
+
+
+def test_f3_an_edit_in_mid_execution_frees_nobody_else() -> None:
+    seen = world(replace(turbo(3), min_instances=1), small(), nodes=[part(blocks=9)], holdings=[
+        held("turbo-0"), held("turbo-1"), held("turbo-2")
+    ])  # fmt: skip
+    seen.arrive("turbo", 2)
+    seen.arrive("small", 3)
+    seen.step()
+    seen.step()
+    seen.arrive("turbo", 1)
+    seen.step()
+    seen.gone = {"turbo-2"}
+    seen.step()
+    assert seen.members() == ["small-0", "small-1", "small-2", "turbo-0", "turbo-1"]
+    seen.settle()  # the edit is carried out when the set is done (F5)
+    assert seen.counts() == {"small": 3, "turbo": 1}
+
+
 def test_r1_a_name_that_was_taken_meanwhile_is_not_used() -> None:
     seen = seed_world()
     seen.arrive("turbo", 0)
@@ -671,6 +760,39 @@ def test_f4_room_for_the_way_back_is_not_given_to_others() -> None:
     assert seen.counts() == {"other": 0, "small": 0, "turbo": 2}
 
 
+def test_f4_the_old_members_wait_for_their_old_place_though_there_is_other_room() -> None:
+    seen = stuck()
+    seen.nodes["gpu-2"] = part("gpu-2", 3)
+    seen.now += PATIENCE
+    seen.settle(up=False)
+    assert {(each.member, each.nodes) for each in seen.holdings} == {("turbo-0", ("gpu-1",)), ("turbo-1", ("gpu-1",))}
+
+
+def test_f4_the_old_members_take_other_room_where_their_node_is_lost() -> None:
+    seen = stuck()
+    seen.now += PATIENCE
+    seen.step()
+    seen.nodes["gpu-1"] = part("gpu-1", failed=True)
+    seen.nodes["gpu-2"] = part("gpu-2", 3)
+    seen.settle(up=False)
+    assert [each.nodes for each in seen.holdings if each.member == "turbo-1"] == [("gpu-2",)]
+
+
+def test_f4_suspended_members_count_neither_as_served_nor_as_late() -> None:
+    seen = world(turbo(), small(), asks("third", 0, blocks=1), holdings=[held("turbo-0"), held("turbo-1")])
+    seen.arrive("turbo", 0, members=3)
+    seen.arrive("small", 2, members=3, suspended=True)
+    seen.arrive("third", 4, members=3)
+    for _ in range(6):
+        seen.step()
+        seen.confirm(up=False)
+    assert seen.counts() == {"small": 2, "third": 1, "turbo": 1}
+    seen.now += PATIENCE
+    seen.settle(up=False)
+    assert seen.counts() == {"small": 0, "third": 0, "turbo": 2}
+    assert "none of third-0 served by" in seen.record.message
+
+
 def test_f4_the_way_back_is_resumed_after_a_crash_at_any_step() -> None:
     for crash in range(8):
         seen = stuck()
@@ -817,10 +939,26 @@ def test_a_successor_that_had_to_leave_its_node_is_followed_to_the_next_one() ->
     assert seen.counts()["small"] == 3
     seen.nodes["gpu-2"] = replace(part("gpu-2", 3, failed=True), evacuate=True)
     seen.nodes["gpu-3"] = part("gpu-3", 6)
-    seen.settle()
+    assert all(counts["small"] <= 6 for counts in seen.settle())
     assert seen.counts() == {"small": 6, "turbo": 0}
     assert seen.record.phase is Phase.DONE
     assert not any("gpu-2" in each.nodes for each in seen.holdings)
+
+
+def test_a_step_without_its_node_does_not_take_the_room_of_another_step() -> None:
+    nodes = [part("gpu-1", 1), part("gpu-2", 3)]
+    seen = world(asks("old", 1, blocks=2), asks("large", 0), asks("small", 0, blocks=1), nodes=nodes, holdings=[
+        held("old-0", 2, "gpu-2")
+    ])  # fmt: skip
+    for name, desired in {"old": 0, "large": 1, "small": 1}.items():
+        seen.arrive(name, desired, members=3)
+    seen.step()
+    seen.nodes["gpu-1"] = part("gpu-1", 1, failed=True)
+    seen.step()
+    assert seen.counts() == {"large": 0, "old": 1, "small": 0}
+    seen.nodes["gpu-1"] = part("gpu-1", 1)
+    seen.settle()
+    assert seen.counts() == {"large": 1, "old": 0, "small": 1}
 
 
 def test_an_old_member_that_had_to_leave_its_node_is_freed_where_it_is() -> None:
