@@ -81,7 +81,7 @@ def settings() -> kopf.OperatorSettings:
     # Never written. Were they, by mistake, everybody could see whose they are.
     chosen.persistence.finalizer = _UNUSED
     chosen.persistence.progress_storage = kopf.AnnotationsProgressStorage(prefix=_UNUSED)
-    chosen.persistence.diffbase_storage = kopf.AnnotationsDiffBaseStorage(prefix=_UNUSED)
+    chosen.persistence.diffbase_storage = _NoDiffBase()
     return chosen
 
 
@@ -98,6 +98,19 @@ async def stop(root_tasks: Collection[asyncio.Task[Any]], told: asyncio.Event) -
     ours = asyncio.all_tasks() - set(root_tasks)
     async with asyncio.timeout(5.0):
         await kopf.run_tasks(root_tasks, ignored=ours)
+
+
+class _NoDiffBase(kopf.DiffBaseStorage):
+    """Kopf copies every object of every event to compare it with what it handled last. Nothing of ours asks for that."""
+
+    def build(self, **_: Any) -> kopf.BodyEssence:
+        return kopf.BodyEssence({})
+
+    def fetch(self, **_: Any) -> kopf.BodyEssence | None:
+        return None
+
+    def store(self, **_: Any) -> None:
+        """Nowhere."""
 
 
 class _Backoffs:

@@ -32,7 +32,15 @@ from tests.property.worlds import NOW, POOLS
 
 def offering(name: str, compute_units: int, minimum: int) -> OfferingFacts:
     return OfferingFacts(
-        name, True, compute_units, minimum, 1, "zone", frozenset({"h100-8"}), frozenset({"default"}), {"v1": SnapshotFacts()}
+        name,
+        True,
+        compute_units,
+        minimum,
+        1,
+        "zone",
+        frozenset({"h100-8"}),
+        frozenset({"default"}),
+        {"v1": SnapshotFacts()},
     )
 
 

@@ -14,6 +14,7 @@ from datetime import datetime
 from .holdings import (
     BlockedMove,
     Demand,
+    Freeze,
     Holding,
     HoldingsPlan,
     HoldingState,
@@ -96,7 +97,7 @@ def _surplus(pool: PoolState, held: Sequence[Holding], keep: int) -> list[Holdin
     staying.sort(key=lambda holding: (not usable.issuperset(holding.nodes), ordinal_of(holding)), reverse=True)
     released = staying[: max(0, surplus - len(moving))]
     if moving:
-        first = min(moving, key=ordinal_of)
+        first = min(moving, key=lambda holding: (holding.member in pool.available, ordinal_of(holding)))
         serving = sum(holding.member in pool.available for holding in held if holding not in (*released, first))
         if serving >= keep:
             released.append(first)
@@ -131,7 +132,9 @@ class _Admission:
             if not left or not holding.held or holding.instance not in self.demands:
                 continue
             failed = any(node.failed for node in left)
-            if not failed and self._moving():
+            frozen = self.demands[holding.instance].freeze is Freeze.EVERYTHING
+            if not failed and (frozen or self._moving()):
+                # Of a frozen instance whatever is held is wanted, so a successor would be one more and not instead of.
                 continue
             if not self._move(holding, gone=failed):
                 have = cu_of(min(sum(self.room.free.values()), self.room.room_for(1)))

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 
-from .holdings import MAX_MEMBERS, Holding, HoldingState, PoolState, Request, ordinal_of
+from .holdings import MAX_MEMBERS, Demand, Holding, HoldingState, PoolState, Request, ordinal_of
 from .placement import Place, Room
 from .units import cu_of
 
@@ -270,7 +270,8 @@ class _Run:
         if nodes is None:
             return False
         member = self._name_for(step)
-        self.holdings[member] = Holding(step.instance, member, step.blocks, nodes, self.now)
+        uid = demand.uid if (demand := self._demand(step)) else ""
+        self.holdings[member] = Holding(step.instance, member, step.blocks, nodes, self.now, instance_uid=uid)
         placed = replace(step, member=member, nodes=nodes, state=StepState.RUNNING)
         self.steps[at] = replace(placed, state=StepState.DONE) if self._suspended(placed) else placed
         self.notes.append(
@@ -288,7 +289,7 @@ class _Run:
             return step.nodes
         if self.record.phase is Phase.ROLLED_BACK and all(node in room.free for node in step.nodes):
             return None  # the old place is there and its blocks are on their way
-        demand = next((each for each in self.pool.demands if each.instance == step.instance), None)
+        demand = self._demand(step)
         request = Request(step.blocks, len(step.nodes), demand.topology_key if demand else "")
         promised = replace(self.pool, reserved=reserved_by(iter(self.steps), skip=at))
         found = Room(promised, list(self.holdings.values())).place_all([request])
@@ -308,6 +309,9 @@ class _Run:
         self.notes.append(f"releasing {step.member}: {why}")
 
     # ----------------------------------------------------------------------------------------------------------- facts
+
+    def _demand(self, step: Step) -> Demand | None:
+        return next((each for each in self.pool.demands if each.instance == step.instance), None)
 
     def _held(self, step: Step) -> bool:
         holding = self.holdings.get(step.member)

@@ -89,15 +89,15 @@ async def reconcile(context: Context, key: Key) -> datetime | None:
     )
     status = status_of(context.store, report, context.clock.now())
     await context.publish(ref, observed, status)
-    await _tell_blocked_move(context, observed, world)
+    await _tell_blocked_move(context, observed, world, status.summary or "")
     return None if applied == _Applied() else context.clock.now() + LATER
 
 
-async def _tell_blocked_move(context: Context, observed: JsonObject, world: _World) -> None:
+async def _tell_blocked_move(context: Context, observed: JsonObject, world: _World, summary: str) -> None:
     """An Event once, when a member begins to wait for another node; the summary says so all the time."""
     move = world.assessment.move if world.assessment is not None else None
     told = (observed.get("status") or {}).get("summary") or ""
-    if move is not None and explain_move(move) not in told:
+    if move is not None and explain_move(move) in summary and explain_move(move) not in told:
         with contextlib.suppress(ApiError):
             await context.cluster.create(EVENTS, events.of_blocked_move(observed, move, context.clock.now()))
 

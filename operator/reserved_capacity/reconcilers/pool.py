@@ -14,7 +14,16 @@ from reserved_capacity.api import meta
 from reserved_capacity.api.computeunitpool import ComputeUnitPool
 from reserved_capacity.domain.nodes import failure_time
 from reserved_capacity.domain.pool_plan import PoolPlan, plan_pool
-from reserved_capacity.ports import COMPUTE_UNIT_POOLS, NODES, PODS, STATEFUL_SETS, Ref
+from reserved_capacity.ports import (
+    COMPUTE_UNIT_POOLS,
+    MODEL_INSTANCES,
+    NODES,
+    PODS,
+    STATEFUL_SETS,
+    Conflict,
+    JsonObject,
+    Ref,
+)
 from reserved_capacity.queue import Key
 from reserved_capacity.reconcilers.context import CAPACITY, INSTANCE, Assessment, Context
 from reserved_capacity.reconcilers.pool_report import PoolReport, status_of
@@ -38,6 +47,21 @@ async def reconcile(context: Context, key: Key) -> datetime | None:
     return None
 
 
+async def _confirm_releases(context: Context, pool: ComputeUnitPool, plan: PoolPlan) -> None:
+    """Nothing that serves is stopped on an old view of who is there and what is asked for: look again just before (C5)."""
+    held = {holding.member for holding in holdings_of(pool) if holding.held}
+    leaving = {each.instance for each in plan.holdings.holdings if not each.held and each.member in held}
+    for ref in [Ref(MODEL_INSTANCES, pool.namespace, name) for name in sorted(leaving)]:
+        planned_on = context.store.get(ref)
+        live = await context.cluster.get(ref)
+        if live is not None and (planned_on is None or _intent(live) != _intent(planned_on)):
+            raise Conflict(f"{ref} is not what its members' release was planned on")
+
+
+def _intent(obj: JsonObject) -> tuple[str, int]:
+    return (obj["metadata"]["uid"], obj["metadata"]["generation"])
+
+
 def _living(context: Context, ref: Ref) -> ComputeUnitPool | None:
     observed = context.store.get(ref)
     if observed is None or observed["metadata"].get("deletionTimestamp"):
@@ -51,6 +75,7 @@ async def _plan_and_publish(context: Context, key: Key, pool: ComputeUnitPool, g
     assert observed is not None, "the pool was read from the store just now"  # noqa: S101
     view = view_pool(context.store, pool, now=now, recorded=context.clock.recorded)
     plan = plan_pool(replace(view.world, gone=gone), now=now)
+    await _confirm_releases(context, pool, plan)
     report = PoolReport(view.pool, plan, view.places)
     await context.publish(ref, observed, status_of(report, now))
     _post(context, key, _assessments(view, plan, overdue=report.overdue(now)))

@@ -99,15 +99,16 @@ def _compute_units(report: PoolReport) -> PoolComputeUnits:
     capacity = report.capacity
     beyond = max(0, capacity.provisioned - blocks_of(report.plan.contracted_cu))
     idle = max(0, capacity.idle - beyond)
-    surge = max(0, beyond - capacity.idle)
+    surge = min(capacity.allocated, max(0, beyond - capacity.idle))
+    unhealthy = min(capacity.unhealthy, blocks_of(report.plan.contracted_cu))
     allocated = capacity.allocated - surge
     return PoolComputeUnits(
         contracted=report.plan.contracted_cu,
-        provisioned=cu_of(allocated + idle + capacity.unhealthy),
+        provisioned=cu_of(allocated + idle + unhealthy),
         usable=cu_of(allocated + idle),
         allocated=cu_of(allocated),
         idle=cu_of(idle),
-        unhealthy=cu_of(capacity.unhealthy),
+        unhealthy=cu_of(unhealthy),
         surge=cu_of(surge),
     )
 

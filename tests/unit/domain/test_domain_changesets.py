@@ -450,6 +450,7 @@ def test_f3_one_is_freed_at_a_time_and_the_next_only_when_all_successors_serve()
     seen.gone = {"turbo-1"}
     seen.step()
     assert seen.members() == ["small-0", "small-1", "small-2", "turbo-0"]
+    assert seen.holdings[0] == replace(held("small-0", 1), instance_uid="uid-small")
     assert states(seen.record) == "DRRRPPPP"
     seen.up |= {"small-0", "small-1"}
     seen.step()
