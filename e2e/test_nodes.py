@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 
 import pytest
 
@@ -19,7 +18,7 @@ IMPATIENT = [{"conditionType": "Ready", "status": status, "after": "5s"} for sta
 
 
 @pytest.fixture
-def impatient(capacity: Cluster) -> Iterator[Cluster]:
+def impatient(capacity: Cluster) -> Cluster:
     patch = json.dumps({"spec": {"repair": IMPATIENT}})
     capacity.kubectl("patch", "acceleratorclass", "h100-8", "--type=merge", "-p", patch)
     return capacity
