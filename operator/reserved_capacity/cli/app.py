@@ -81,6 +81,24 @@ def why(
     _run(commands.why(place, kind, name, format_))
 
 
+@app.command(short_help="Predict what files would do, before they are applied.")
+def plan(
+    filename: Annotated[Path, typer.Option("--filename", "-f", metavar="DIR|FILE", help="YAML or JSON documents.")],
+    namespace: Namespace = "",
+    output: Output = "table",
+    kubeconfig: Kubeconfig = None,
+    context: Context = "",
+) -> None:
+    """Predict what applying the files would do: moves, waits, refusals, compute units before and after. Writes nothing.
+
+    Exit code 1 if anything in the files would be refused or wait for somebody.
+    """
+    format_ = _format(output)
+    from reserved_capacity.cli import commands
+
+    _run(commands.plan(commands.Place(kubeconfig, context, namespace), filename, format_))
+
+
 def main() -> None:
     """The entry point of `kubectl-reserved`, which kubectl runs for `kubectl reserved`."""
     for stream in (sys.stdout, sys.stderr):

@@ -12,7 +12,9 @@ from reserved_capacity.cli.errors import CliError
 from reserved_capacity.cli.explain import explanation, why_wants
 from reserved_capacity.cli.kubeconfig import choose
 from reserved_capacity.cli.output import Format, page_of, show, terminal, write
+from reserved_capacity.cli.plan import load, objection, plan_view, plan_wants
 from reserved_capacity.cli.progress import shown
+from reserved_capacity.cli.render_plan import render_plan
 from reserved_capacity.cli.render_status import render_status
 from reserved_capacity.cli.render_why import render_why
 from reserved_capacity.cli.targets import kind_of, not_found, resource_of
@@ -77,6 +79,23 @@ async def why(place: Place, kind: str, name: str, format_: Format) -> None:
             return
         console = terminal()
         show(console, render_why(found, page_of(console, found.now)))
+
+
+async def plan(place: Place, path: Path, format_: Format) -> None:
+    """`kubectl reserved plan`. Raises CliError, also once all is shown, where something given is refused or waits."""
+    choice = choose(place.kubeconfig, place.context or None, os.environ)
+    given = load(path, place.namespace or default_namespace(choice))
+    async with connected(choice) as reader:
+        progress = Progress(reader.server)
+        world = await shown(read(reader, plan_wants(), progress), progress)
+    found = plan_view(world, given)
+    if format_ is not Format.TABLE:
+        write(found, format_)
+    else:
+        console = terminal()
+        show(console, render_plan(found, page_of(console, found.now)))
+    if problem := objection(found):
+        raise CliError(problem)
 
 
 async def _namespaces(reader: Reader, resource: Resource, name: str = "") -> tuple[str, ...]:

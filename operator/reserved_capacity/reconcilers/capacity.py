@@ -18,33 +18,27 @@ from reserved_capacity.api.acceleratorclass import (
     ClassComputeUnits,
     NodeCounts,
 )
-from reserved_capacity.api.computeunitpool import ComputeUnitPool
-from reserved_capacity.domain.claims import ClaimDemand, NodeClaims, plan_claims
+from reserved_capacity.domain.claims import NodeClaims, plan_claims
 from reserved_capacity.domain.conditions import ConditionValue, condition
-from reserved_capacity.domain.holdings import blocks_held_by_node
-from reserved_capacity.domain.nodes import InventoryNode, PoolId, failure_time
+from reserved_capacity.domain.nodes import InventoryNode, failure_time
 from reserved_capacity.domain.reasons.provider import ClassReady
 from reserved_capacity.domain.units import blocks_of, cu_of
-from reserved_capacity.ports import ACCELERATOR_CLASSES, NODES, PODS, STATEFUL_SETS, Conflict, JsonObject, Ref
+from reserved_capacity.ports import ACCELERATOR_CLASSES, NODES, PODS, Conflict, JsonObject, Ref
 from reserved_capacity.queue import Key
 from reserved_capacity.reconcilers.context import Context, condition_list
 from reserved_capacity.snapshot import (
-    MEMBERS_BY_NODE,
     claims_annotation,
     conditions_of,
-    contracted_cu,
     gpus_of,
-    holdings_of,
     inventory,
-    lost_nodes,
     nodes_of_class,
     parse_class,
-    pool_id,
     pools_of_class,
     repair_rules,
     shape_of,
 )
-from reserved_capacity.store import NOT_MANAGED_BY, PODS_BY_NODE, foreign_gpu_pods
+from reserved_capacity.snapshot.claims import claim_demand, occupied
+from reserved_capacity.store import NOT_MANAGED_BY, foreign_gpu_pods
 
 _OUR_TAINT = {"key": meta.CLAIMED_TAINT, "value": meta.CLAIMED_VALUE, "effect": meta.CLAIMED_TAINT_EFFECT}
 
@@ -68,52 +62,11 @@ async def _plan_and_write(context: Context, class_: AcceleratorClass, now: datet
     pools = pools_of_class(context.store, class_.name)
     recorded = [pool for pool in pools if pool.status.observed_generation and not pool.metadata.deletion_timestamp]
     unrecorded = frozenset((pool.namespace, pool.name) for pool in pools if not pool.status.observed_generation)
-    demands = [_demand(context, pool) for pool in recorded]
-    plan = plan_claims(nodes, demands, occupied=_occupied(context, nodes, unrecorded))
+    demands = [claim_demand(context.store, pool, context.board.wanted(pool.namespace, pool.name)) for pool in recorded]
+    plan = plan_claims(nodes, demands, occupied=occupied(context.store, nodes, unrecorded))
     by_name = {node.name: node for node in nodes}
     for change in plan.changes:
         await _write_claims(context, class_, by_name[change.node], seen[change.node], change)
-
-
-def _demand(context: Context, pool: ComputeUnitPool) -> ClaimDemand:
-    accepted = [record.accepted_at for record in pool.status.commitments if record.accepted_at is not None]
-    created = pool.metadata.creation_timestamp
-    assert created is not None, "every stored object has a creation time"  # noqa: S101
-    holdings = holdings_of(pool)
-    return ClaimDemand(
-        pool=pool_id(pool),
-        contracted_blocks=blocks_of(contracted_cu(pool)),
-        first_accepted=min(accepted, default=created),
-        held=blocks_held_by_node(holdings),
-        staying=blocks_held_by_node([holding for holding in holdings if holding.held]),
-        lost_nodes=lost_nodes(context.store, holdings),
-        wanted=context.board.wanted(pool.namespace, pool.name),
-    )
-
-
-def _occupied(
-    context: Context, nodes: Sequence[InventoryNode], unrecorded: frozenset[tuple[str, str]]
-) -> dict[tuple[PoolId, str], int]:
-    """Claims that outlive their pool, by pool and node: members of it are still there (C7), or the pool is there again
-    and has not said yet what it holds (C2)."""
-    occupied: dict[tuple[PoolId, str], int] = {}
-    for node in nodes:
-        if not node.claims:
-            continue
-        ours = (
-            *context.store.by(PODS_BY_NODE, PODS, node.name),
-            *context.store.by(MEMBERS_BY_NODE, STATEFUL_SETS, node.name),
-        )
-        here = unrecorded | {
-            (obj["metadata"].get("namespace", ""), (obj["metadata"].get("labels") or {}).get(meta.POOL_LABEL))
-            for obj in ours
-        }
-        occupied |= {
-            (claim.pool, node.name): claim.blocks
-            for claim in node.claims
-            if (claim.pool.namespace, claim.pool.name) in here
-        }
-    return occupied
 
 
 async def _write_claims(
