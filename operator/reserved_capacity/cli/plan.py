@@ -38,7 +38,8 @@ from reserved_capacity.ports import (
     Ref,
     Resource,
 )
-from reserved_capacity.snapshot.forecast import InstanceForecast, Move, PoolForecast, forecast
+from reserved_capacity.snapshot.forecast import forecast
+from reserved_capacity.snapshot.forecast_values import InstanceForecast, Move, PoolForecast
 from reserved_capacity.store import FOREIGN_PODS
 
 _MODELS: Final[Mapping[Kind, type[ApiObject]]] = {

@@ -7,7 +7,7 @@ from rich.text import Text
 from reserved_capacity.cli.findings import Level
 from reserved_capacity.cli.layout import Column, Page, Row, flow, moment, paragraph, table
 from reserved_capacity.cli.plan import PlanView, objection
-from reserved_capacity.snapshot.forecast import Change, InstanceForecast, Move, MoveAction, PoolForecast
+from reserved_capacity.snapshot.forecast_values import Change, InstanceForecast, Move, MoveAction, PoolForecast
 
 _MOST_NODES = 16  # of a pool that are listed one by one
 

@@ -8,18 +8,12 @@ from datetime import date, datetime, timedelta
 from reserved_capacity.api.computeunitpool import ComputeUnitPool
 from reserved_capacity.api.poolstatus import (
     MAX_STATUS_NODES,
-    ChangeSetStatus,
-    ChangeSetStep,
-    CommitmentPrice,
-    CommitmentStatus,
     ComputeUnitPoolStatus,
     NodeState,
     PoolComputeUnits,
     PoolNode,
 )
-from reserved_capacity.api.poolstatus import Holding as HoldingStatus
 from reserved_capacity.domain import holdings as domain
-from reserved_capacity.domain.changesets import ChangeSetRecord
 from reserved_capacity.domain.holdings import Holding, PoolCapacity, capacity_of
 from reserved_capacity.domain.pool_conditions import PoolObservation, conditions_of
 from reserved_capacity.domain.pool_plan import PoolPlan
@@ -27,6 +21,7 @@ from reserved_capacity.domain.terms import CommitmentRecord, start_of
 from reserved_capacity.domain.units import blocks_of, cu_of
 from reserved_capacity.reconcilers.context import condition_list
 from reserved_capacity.snapshot import PoolPlaces
+from reserved_capacity.snapshot.record import change_set_status, commitment_status, holding_status
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,10 +79,13 @@ def status_of(report: PoolReport, now: datetime) -> ComputeUnitPoolStatus:
             "compute_units": _compute_units(report),
             "nodes_total": len(nodes),
             "nodes": nodes[:MAX_STATUS_NODES],
-            "commitments": tuple(_commitment(report, record) for record in report.records),
+            "commitments": tuple(
+                commitment_status(pool, record, report.plan.order.acceptable.get(record.id))
+                for record in report.records
+            ),
             "term_end": min(ends, default=None),
-            "change_sets": tuple(_change_set(each) for each in report.plan.change_sets),
-            "holdings": tuple(_holding(each) for each in report.holdings),
+            "change_sets": tuple(change_set_status(each) for each in report.plan.change_sets),
+            "holdings": tuple(holding_status(each) for each in report.holdings),
             "conditions": condition_list(pool.status, conditions_of(observation), generation=generation, now=now),
         }
     )
@@ -163,57 +161,6 @@ def _node_state(report: PoolReport, node: domain.PoolNode, *, held: bool) -> Nod
     if fact.cordoned:
         return NodeState.CORDONED
     return NodeState.HELD if held else NodeState.FREE
-
-
-def _commitment(report: PoolReport, record: CommitmentRecord) -> CommitmentStatus:
-    before = report.pool.status.commitment(record.id)
-    # The list price of the day of acceptance, written once: what M3 charges from is never looked up again.
-    ordered = before.price.ordered if before is not None else report.plan.order.acceptable.get(record.id)
-    return CommitmentStatus(
-        id=record.id,
-        state=record.state,
-        accepted_at=record.accepted_at,
-        provisioned_compute_units=record.provisioned_cu,
-        first_provisioned_at=record.first_provisioned_at,
-        fully_provisioned_at=record.fully_provisioned_at,
-        billing_start=record.billing_start,
-        term_end=record.term_end,
-        renewal_deadline=record.renewal_deadline,
-        price=(before.price if before is not None else CommitmentPrice()).model_copy(update={"ordered": ordered}),
-        charged=before.charged if before is not None else None,
-    )
-
-
-def _change_set(record: ChangeSetRecord) -> ChangeSetStatus:
-    return ChangeSetStatus(
-        id=record.id,
-        phase=record.phase,
-        members=record.members,
-        steps=tuple(
-            ChangeSetStep(
-                action=step.action,
-                instance=step.instance,
-                member=step.member,
-                compute_units=cu_of(step.blocks),
-                nodes=step.nodes,
-                state=step.state,
-            )
-            for step in record.steps
-        ),
-        message=record.message[:1024] or None,
-    )
-
-
-def _holding(holding: Holding) -> HoldingStatus:
-    return HoldingStatus(
-        instance=holding.instance,
-        instance_uid=holding.instance_uid,
-        member=holding.member,
-        compute_units=cu_of(holding.blocks),
-        nodes=holding.nodes,
-        since=holding.since,
-        state=holding.state,
-    )
 
 
 def _phase(report: PoolReport) -> str:

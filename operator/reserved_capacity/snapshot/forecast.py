@@ -9,15 +9,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from enum import StrEnum
 from typing import Any
 
 from reserved_capacity.api import meta
 from reserved_capacity.api.computeunitpool import ComputeUnitPool
 from reserved_capacity.api.modelinstance import ModelInstance
-from reserved_capacity.api.poolstatus import ChangeSetStatus, ChangeSetStep, CommitmentStatus
-from reserved_capacity.api.poolstatus import Holding as HoldingStatus
-from reserved_capacity.domain.changesets import ChangeSetRecord, Phase
+from reserved_capacity.domain.changesets import Phase
 from reserved_capacity.domain.claims import plan_claims
 from reserved_capacity.domain.eligibility import Refusal
 from reserved_capacity.domain.holdings import Holding, Request, capacity_of
@@ -28,7 +25,6 @@ from reserved_capacity.domain.pool_conditions import conditions_of as pool_condi
 from reserved_capacity.domain.pool_plan import PoolPlan, plan_pool
 from reserved_capacity.domain.reasons.base import ConditionStatus
 from reserved_capacity.domain.reasons.instance import InstanceAccepted
-from reserved_capacity.domain.terms import CommitmentRecord
 from reserved_capacity.domain.units import blocks_of, cu_of
 from reserved_capacity.ports import (
     COMPUTE_UNIT_POOLS,
@@ -43,6 +39,17 @@ from reserved_capacity.ports import (
     Resource,
 )
 from reserved_capacity.snapshot.claims import claim_demand, occupied
+from reserved_capacity.snapshot.forecast_values import (
+    Change,
+    ChangeSetForecast,
+    Forecast,
+    InstanceForecast,
+    Move,
+    MoveAction,
+    NodeForecast,
+    PoolForecast,
+    Units,
+)
 from reserved_capacity.snapshot.indexes import INDEXES, claims_annotation, claims_of
 from reserved_capacity.snapshot.instances import pods_of_member
 from reserved_capacity.snapshot.nodes import inventory
@@ -56,105 +63,11 @@ from reserved_capacity.snapshot.pools import (
     pool_id,
     pools_of_class,
 )
+from reserved_capacity.snapshot.record import change_set_status, commitment_status, holding_status
 from reserved_capacity.store import FOREIGN_PODS, Store
 
 MAX_ROUNDS = 50  # and two for each step of a change set: a step is started, then done
 _Place = tuple[str, str]  # namespace and name
-
-
-class MoveAction(StrEnum):
-    RELEASE = "Release"
-    GRANT = "Grant"
-
-
-@dataclass(frozen=True, slots=True)
-class Move:
-    """One member that gives its blocks back, or gets them."""
-
-    action: MoveAction
-    namespace: str
-    pool: str
-    instance: str
-    member: str
-    compute_units: int
-    nodes: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Units:
-    """CU of a pool; of what is claimed beyond the contract only what is held counts (api.md, identities)."""
-
-    contracted: int = 0
-    provisioned: int = 0
-    allocated: int = 0
-    idle: int = 0
-    unhealthy: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Change:
-    """An amount now, and when all has been carried out."""
-
-    before: int
-    after: int
-
-
-@dataclass(frozen=True, slots=True)
-class NodeForecast:
-    """CU of a node that are claimed for a pool."""
-
-    name: str
-    compute_units: Change
-
-
-@dataclass(frozen=True, slots=True)
-class ChangeSetForecast:
-    id: str
-    phase: Phase
-    message: str
-
-
-@dataclass(frozen=True, slots=True)
-class PoolForecast:
-    """`reason` is the one of its condition Ready; `ok` False: its order is refused, or waits for nodes."""
-
-    namespace: str
-    name: str
-    reason: str
-    message: str
-    ok: bool
-    before: Units
-    after: Units
-    nodes: tuple[NodeForecast, ...]
-    change_sets: tuple[ChangeSetForecast, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class InstanceForecast:
-    """`reason` is the one of its condition CapacityReserved; `refused` the one of Accepted, where the spec is refused.
-    `ok` False: it is refused, or waits for somebody."""
-
-    namespace: str
-    name: str
-    pool: str
-    offering: str
-    desired: int
-    held: Change
-    compute_units: Change
-    reason: str
-    message: str
-    refused: str | None
-    ok: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Forecast:
-    """`settled` False: the plans still moved when the forecast gave up."""
-
-    pools: tuple[PoolForecast, ...]
-    instances: tuple[InstanceForecast, ...]
-    moves: tuple[Move, ...]
-    settled: bool
 
 
 def forecast(store: Store, changes: Iterable[tuple[Resource, JsonObject]], *, now: datetime) -> Forecast:
@@ -323,54 +236,13 @@ def _status_of(pool: ComputeUnitPool, plan: PoolPlan) -> Mapping[str, Any]:
     """The part of the status that planners read."""
     update = {
         "observed_generation": pool.metadata.generation,
-        "commitments": tuple(_commitment(pool, record) for record in plan.records),
-        "change_sets": tuple(_change_set(record) for record in plan.change_sets),
-        "holdings": tuple(_holding(holding) for holding in plan.holdings.holdings),
+        "commitments": tuple(
+            commitment_status(pool, record, plan.order.acceptable.get(record.id)) for record in plan.records
+        ),
+        "change_sets": tuple(change_set_status(record) for record in plan.change_sets),
+        "holdings": tuple(holding_status(holding) for holding in plan.holdings.holdings),
     }
     return pool.status.model_copy(update=update).to_wire()
-
-
-def _commitment(pool: ComputeUnitPool, record: CommitmentRecord) -> CommitmentStatus:
-    update = {
-        "state": record.state,
-        "accepted_at": record.accepted_at,
-        "provisioned_compute_units": record.provisioned_cu,
-        "first_provisioned_at": record.first_provisioned_at,
-        "fully_provisioned_at": record.fully_provisioned_at,
-        "billing_start": record.billing_start,
-        "term_end": record.term_end,
-        "renewal_deadline": record.renewal_deadline,
-    }
-    known = pool.status.commitment(record.id) or CommitmentStatus(id=record.id, state=record.state)
-    return known.model_copy(update=update)
-
-
-def _change_set(record: ChangeSetRecord) -> ChangeSetStatus:
-    steps = tuple(
-        ChangeSetStep(
-            action=step.action,
-            instance=step.instance,
-            member=step.member,
-            compute_units=cu_of(step.blocks),
-            nodes=step.nodes,
-            state=step.state,
-        )
-        for step in record.steps
-    )
-    message = record.message[:1024] or None
-    return ChangeSetStatus(id=record.id, phase=record.phase, members=record.members, steps=steps, message=message)
-
-
-def _holding(holding: Holding) -> HoldingStatus:
-    return HoldingStatus(
-        instance=holding.instance,
-        instance_uid=holding.instance_uid,
-        member=holding.member,
-        compute_units=cu_of(holding.blocks),
-        nodes=holding.nodes,
-        since=holding.since,
-        state=holding.state,
-    )
 
 
 # ---------------------------------------------------------------------------------------------------------- the answers

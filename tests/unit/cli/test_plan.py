@@ -27,7 +27,7 @@ from reserved_capacity.ports import (
     Ref,
 )
 from reserved_capacity.snapshot import INDEXES
-from reserved_capacity.snapshot.forecast import InstanceForecast, MoveAction, Units
+from reserved_capacity.snapshot.forecast_values import InstanceForecast, MoveAction, Units
 from reserved_capacity.store import Store
 from tests.integration.world import NOW, World, instance, pool, run
 

@@ -1,0 +1,69 @@
+"""The allocation record on its way out: the domain's values as a pool's status holds them (snapshot/pools.py reads them)."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+
+from reserved_capacity.api.computeunitpool import ComputeUnitPool
+from reserved_capacity.api.poolstatus import (
+    ChangeSetStatus,
+    ChangeSetStep,
+    CommitmentPrice,
+    CommitmentStatus,
+)
+from reserved_capacity.api.poolstatus import Holding as HoldingStatus
+from reserved_capacity.domain.changesets import ChangeSetRecord
+from reserved_capacity.domain.holdings import Holding
+from reserved_capacity.domain.terms import CommitmentRecord
+from reserved_capacity.domain.units import cu_of
+
+
+def commitment_status(pool: ComputeUnitPool, record: CommitmentRecord, price: Decimal | None) -> CommitmentStatus:
+    """`price`: the list price of the day of acceptance, written once; what M3 charges from is never looked up again."""
+    before = pool.status.commitment(record.id)
+    ordered = before.price.ordered if before is not None else price
+    return CommitmentStatus(
+        id=record.id,
+        state=record.state,
+        accepted_at=record.accepted_at,
+        provisioned_compute_units=record.provisioned_cu,
+        first_provisioned_at=record.first_provisioned_at,
+        fully_provisioned_at=record.fully_provisioned_at,
+        billing_start=record.billing_start,
+        term_end=record.term_end,
+        renewal_deadline=record.renewal_deadline,
+        price=(before.price if before is not None else CommitmentPrice()).model_copy(update={"ordered": ordered}),
+        charged=before.charged if before is not None else None,
+    )
+
+
+def change_set_status(record: ChangeSetRecord) -> ChangeSetStatus:
+    return ChangeSetStatus(
+        id=record.id,
+        phase=record.phase,
+        members=record.members,
+        steps=tuple(
+            ChangeSetStep(
+                action=step.action,
+                instance=step.instance,
+                member=step.member,
+                compute_units=cu_of(step.blocks),
+                nodes=step.nodes,
+                state=step.state,
+            )
+            for step in record.steps
+        ),
+        message=record.message[:1024] or None,
+    )
+
+
+def holding_status(holding: Holding) -> HoldingStatus:
+    return HoldingStatus(
+        instance=holding.instance,
+        instance_uid=holding.instance_uid,
+        member=holding.member,
+        compute_units=cu_of(holding.blocks),
+        nodes=holding.nodes,
+        since=holding.since,
+        state=holding.state,
+    )
