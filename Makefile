@@ -9,7 +9,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet install
 .DEFAULT_GOAL := help
 # The order of prerequisites is the order of work: one cluster, two cores.
 .NOTPARALLEL:
-.PHONY: help install cluster cluster-down demo demo-down test announce-test unit e2e check generate lock clean
+.PHONY: help install cluster cluster-down demo demo-down test announce-test unit e2e simulate check generate lock clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z][a-z0-9-]*:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -55,6 +55,9 @@ unit: $(INSTALLED) ## The tests that need no cluster
 
 e2e: $(INSTALLED) ## The end-to-end suite, on a cluster that it starts and stops itself
 	@$(BIN)/pytest e2e -n0 -q
+
+simulate: $(INSTALLED) ## Seeded worlds against the invariants (SEEDS=500)
+	@$(BIN)/python -m tests.simulation --seeds $(or $(SEEDS),500)
 
 check: $(INSTALLED) ## Style, types, import rules, dependencies, generated files
 	@$(BIN)/ruff check --quiet .

@@ -3,12 +3,14 @@
 Held to the real one by the contract tests (tests/contract, e2e/test_cluster_port.py). Deterministic: uids and
 resourceVersions are counted, time is injected. Writes of the operator go through the port and are recorded; what users
 and controllers do goes through the `user_*` methods, without preconditions, and is not recorded.
+
+A stored object is never altered in place, only replaced; what is handed out is a copy, unless `shares` says that all
+who ask keep their hands off it (the simulation, for speed).
 """
 
 from __future__ import annotations
 
 import asyncio
-import copy
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -36,11 +38,21 @@ from reserved_capacity.ports import (
     Unavailable,
 )
 from reserved_capacity.store import FOREIGN_PODS, LABEL_SELECTORS, Store, foreign_gpu_pods
+from tests.fakes.documents import cloned, merged
 from tests.fakes.selectors import matches_fields, matches_labels
 
 FOREGROUND = "foregroundDeletion"
 _EPOCH = datetime(2026, 1, 1, tzinfo=UTC)
 _WITHOUT_STATUS_SUBRESOURCE = frozenset({CONTROLLER_REVISIONS, ENDPOINT_SLICES, EVENTS})
+_SERVERS_OWN = (
+    "name",
+    "namespace",
+    "uid",
+    "creationTimestamp",
+    "deletionTimestamp",
+    "generation",
+    "resourceVersion",
+)
 _WITHOUT_GENERATION = frozenset({NODES, SERVICES, ENDPOINT_SLICES, EVENTS, CONTROLLER_REVISIONS, PODS})
 
 Watcher = Callable[[str, Resource, JsonObject], None]
@@ -107,6 +119,7 @@ class FakeCluster:
     writes: list[Write] = field(default_factory=list)
     faults: list[Fault] = field(default_factory=list)
     watching: bool = True
+    shares: bool = False
     _objects: dict[Resource, dict[tuple[str, str], JsonObject]] = field(default_factory=dict)
     _watchers: list[Watcher] = field(default_factory=list)
     _held: list[_Held] = field(default_factory=list)
@@ -133,7 +146,7 @@ class FakeCluster:
     async def patch(self, ref: Ref, precondition: Precondition, merge: Mapping[str, Any]) -> JsonObject:
         def carry_out() -> JsonObject:
             stored = self._checked(ref, precondition)
-            return self._put(ref, stored, _merged(stored, _without_status(ref.resource, merge)))
+            return self._put(ref, stored, merged(stored, _without_status(ref.resource, merge)))
 
         return await self._write("patch", ref, dict(merge), carry_out)
 
@@ -142,7 +155,7 @@ class FakeCluster:
             stored = self._checked(ref, precondition)
             if ref.resource in _WITHOUT_STATUS_SUBRESOURCE:
                 raise NotFound(f"{ref.resource} has no status subresource")
-            return self._put(ref, stored, {**stored, "status": copy.deepcopy(dict(body)).get("status", {})})
+            return self._put(ref, stored, {**stored, "status": self._copied(dict(body)).get("status", {})})
 
         return await self._write("replace_status", ref, dict(body), carry_out)
 
@@ -159,19 +172,33 @@ class FakeCluster:
 
     def peek(self, ref: Ref) -> JsonObject | None:
         """The object as it is now (a copy)."""
-        return copy.deepcopy(self._shelf(ref.resource).get((ref.namespace, ref.name)))
+        stored = self.stored(ref)
+        return None if stored is None else self._copied(stored)
+
+    def stored(self, ref: Ref) -> JsonObject | None:
+        """The object as it is now, not to be altered."""
+        return self._shelf(ref.resource).get((ref.namespace, ref.name))
+
+    def all_stored(self, resource: Resource) -> Sequence[JsonObject]:
+        """All objects, by namespace and name, not to be altered."""
+        return [obj for _, obj in sorted(self._shelf(resource).items(), key=_place)]
+
+    @property
+    def version(self) -> int:
+        """The version of the last change."""
+        return self._version
 
     def objects(self, resource: Resource) -> Sequence[JsonObject]:
         """Copies of all objects, by namespace and name."""
-        return [copy.deepcopy(obj) for _, obj in sorted(self._shelf(resource).items())]
+        return [self._copied(obj) for obj in self.all_stored(resource)]
 
     def listing(
         self, resource: Resource, *, namespace: str = "", label_selector: str = "", field_selector: str = ""
     ) -> Listing:
         """What `list` answers, at once."""
         items = [
-            obj
-            for obj in self.objects(resource)
+            self._copied(obj)
+            for obj in self.all_stored(resource)
             if (not namespace or obj["metadata"].get("namespace") == namespace)
             and matches_labels(label_selector, obj["metadata"].get("labels") or {})
             and matches_fields(field_selector, obj)
@@ -181,13 +208,13 @@ class FakeCluster:
     def user_create(self, resource: Resource, body: Mapping[str, Any]) -> JsonObject:
         metadata = body["metadata"]
         ref = Ref(resource, metadata.get("namespace", "") if resource.namespaced else "", metadata["name"])
-        return copy.deepcopy(self._create(ref, body))
+        return self._copied(self._create(ref, body))
 
     def user_patch(self, ref: Ref, merge: Mapping[str, Any], *, status: bool = False) -> JsonObject:
         """Merge-patch the object, or with `status` its status subresource (`merge` is then {"status": ...})."""
         stored = self._existing(ref)
         change = {"status": merge["status"]} if status else _without_status(ref.resource, merge)
-        return copy.deepcopy(self._put(ref, stored, _merged(stored, change)))
+        return self._copied(self._put(ref, stored, merged(stored, change)))
 
     def user_delete(self, ref: Ref, *, foreground: bool = False) -> None:
         """`kubectl delete`: gone at once unless a finalizer, a grace period (pods) or `foreground` holds it."""
@@ -197,9 +224,8 @@ class FakeCluster:
     def remove(self, ref: Ref) -> None:
         """The object is gone, whatever held it (a kubelet, or the garbage collector, has finished)."""
         obj = self._shelf(ref.resource).pop((ref.namespace, ref.name))
-        obj = copy.deepcopy(obj)
-        obj["metadata"]["resourceVersion"] = self._next_version()
-        self._emit("DELETED", ref.resource, obj)
+        metadata = {**obj["metadata"], "resourceVersion": self._next_version()}
+        self._emit("DELETED", ref.resource, {**obj, "metadata": metadata})
 
     def drop_finalizer(self, ref: Ref, finalizer: str) -> None:
         stored = self._existing(ref)
@@ -207,13 +233,16 @@ class FakeCluster:
         if stored["metadata"].get("deletionTimestamp") and not held:
             self.remove(ref)
             return
-        self._put(ref, stored, _merged(stored, {"metadata": {"finalizers": held or None}}))
+        self._put(ref, stored, merged(stored, {"metadata": {"finalizers": held or None}}))
 
     # ------------------------------------------------------------------------------------------------------- watching
 
     def subscribe(self, watcher: Watcher) -> None:
         """Call `watcher(event type, resource, object)` for every change from now on."""
         self._watchers.append(watcher)
+
+    def unsubscribe(self, watcher: Watcher) -> None:
+        self._watchers.remove(watcher)
 
     def attach(self, store: Store) -> None:
         """LIST everything into `store`, then keep it up to date as the operator's watches do (foreign pods: `relist`)."""
@@ -258,7 +287,7 @@ class FakeCluster:
         self, verb: str, ref: Ref, body: JsonObject | None, carry_out: Callable[[], JsonObject]
     ) -> JsonObject:
         await asyncio.sleep(0)
-        body = copy.deepcopy(body)
+        body = None if body is None else self._copied(body)
         fault = next((one for one in self.faults if one.hits(verb, ref)), None)
         try:
             if fault is not None and fault.before is not None:
@@ -270,7 +299,10 @@ class FakeCluster:
             self.writes.append(Write(verb, ref, body, type(error).__name__))
             raise
         self.writes.append(Write(verb, ref, body, "ok"))
-        return copy.deepcopy(result)
+        return self._copied(result)
+
+    def _copied(self, obj: JsonObject) -> JsonObject:
+        return obj if self.shares else cloned(obj)
 
     def _shelf(self, resource: Resource) -> dict[tuple[str, str], JsonObject]:
         return self._objects.setdefault(resource, {})
@@ -300,7 +332,9 @@ class FakeCluster:
         if (ref.namespace, ref.name) in self._shelf(ref.resource):
             raise AlreadyExists(f"{ref} already exists")
         self._uids += 1
-        obj = copy.deepcopy(dict(body))
+        obj = self._copied(dict(body))
+        if self.shares:
+            obj["metadata"] = dict(obj["metadata"])
         obj.update(apiVersion=ref.resource.api_version, kind=ref.resource.kind)
         obj["metadata"].update(
             uid=f"00000000-0000-4000-8000-{self._uids:012d}",
@@ -318,10 +352,8 @@ class FakeCluster:
 
     def _put(self, ref: Ref, stored: JsonObject, wanted: JsonObject) -> JsonObject:
         """Store `wanted` with the server's own metadata; a write that changes nothing keeps its version (as etcd3 does)."""
-        kept = {key: stored["metadata"].get(key) for key in ("name", "namespace", "uid", "creationTimestamp")}
-        for key in ("deletionTimestamp", "generation", "resourceVersion"):
-            kept[key] = stored["metadata"].get(key)
-        wanted["metadata"].update({key: value for key, value in kept.items() if value is not None})
+        kept = {key: stored["metadata"][key] for key in _SERVERS_OWN if stored["metadata"].get(key) is not None}
+        wanted = {**wanted, "metadata": {**wanted["metadata"], **kept}}
         if wanted == stored:
             return stored
         spec_changed = {**wanted, "metadata": 0, "status": 0} != {**stored, "metadata": 0, "status": 0}
@@ -337,8 +369,9 @@ class FakeCluster:
         return wanted
 
     def _mark_deleted(self, ref: Ref, *, foreground: bool) -> None:
-        obj = copy.deepcopy(self._existing(ref))
-        metadata = obj["metadata"]
+        stored = self._existing(ref)
+        metadata = dict(stored["metadata"])
+        obj = {**stored, "metadata": metadata}
         if foreground and FOREGROUND not in metadata.get("finalizers", []):
             metadata["finalizers"] = [*metadata.get("finalizers", []), FOREGROUND]
         graceful = ref.resource == PODS and (obj.get("spec") or {}).get("nodeName")
@@ -347,7 +380,7 @@ class FakeCluster:
             return
         if not metadata.get("deletionTimestamp"):
             metadata["deletionTimestamp"] = self.now().strftime("%Y-%m-%dT%H:%M:%SZ")
-        if obj == self._existing(ref):
+        if metadata == stored["metadata"]:
             return
         if "generation" in metadata:
             metadata["generation"] += 1
@@ -357,10 +390,10 @@ class FakeCluster:
 
     def _emit(self, event: str, resource: Resource, obj: JsonObject) -> None:
         if not self.watching:
-            self._held.append(_Held(event, resource, copy.deepcopy(obj)))
+            self._held.append(_Held(event, resource, obj))
             return
         for watcher in self._watchers:
-            watcher(event, resource, copy.deepcopy(obj))
+            watcher(event, resource, self._copied(obj))
 
 
 def _without_status(resource: Resource, merge: Mapping[str, Any]) -> dict[str, Any]:
@@ -368,15 +401,5 @@ def _without_status(resource: Resource, merge: Mapping[str, Any]) -> dict[str, A
     return {key: value for key, value in merge.items() if keep_status or key != "status"}
 
 
-def _merged(stored: JsonObject, merge: Mapping[str, Any]) -> JsonObject:
-    """RFC 7386 on a copy: None removes, objects merge, everything else (also a list) replaces."""
-    result = copy.deepcopy(stored)
-    for key, value in merge.items():
-        if value is None:
-            result.pop(key, None)
-        elif isinstance(value, Mapping):
-            inner = result.get(key)
-            result[key] = _merged(inner if isinstance(inner, dict) else {}, value)
-        else:
-            result[key] = copy.deepcopy(value)
-    return result
+def _place(entry: tuple[tuple[str, str], JsonObject]) -> tuple[str, str]:
+    return entry[0]

@@ -6,7 +6,7 @@ No threads and no time of its own: each `step()` does what is due now, so that a
 from __future__ import annotations
 
 import asyncio
-import copy
+import random
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -24,6 +24,7 @@ from reserved_capacity.ports import (
     Resource,
 )
 from tests.fakes.cluster import FOREGROUND, FakeCluster
+from tests.fakes.documents import cloned
 
 _COLLECTED = (*CHILD_KINDS, PODS, ENDPOINT_SLICES)
 
@@ -43,18 +44,40 @@ class FakeControllers:
 
     async def step(self) -> bool:
         """One turn of every controller; whether anything changed."""
-        before = self.cluster.listing(PODS).resource_version
-        self._collect_garbage()
-        for sts in self.cluster.objects(STATEFUL_SETS):
-            self._sync_stateful_set(sts)
-        for pod in self.cluster.objects(PODS):
-            self._sync_pod(pod)
-        for sts in self.cluster.objects(STATEFUL_SETS):
-            self._report_stateful_set(sts)
-        for service in self.cluster.objects(SERVICES):
-            self._sync_slice(service)
+        changed = self.step_now()
         await asyncio.sleep(0)
-        return self.cluster.listing(PODS).resource_version != before
+        return changed
+
+    def step_now(self) -> bool:
+        """`step`, for those who have no event loop."""
+        before = self.cluster.version
+        self._collect_garbage()
+        for sts in self.cluster.all_stored(STATEFUL_SETS):
+            self._sync_stateful_set(sts)
+        for pod in self.cluster.all_stored(PODS):
+            self._sync_pod(pod)
+        for sts in self.cluster.all_stored(STATEFUL_SETS):
+            self._report_stateful_set(sts)
+        for service in self.cluster.all_stored(SERVICES):
+            self._sync_slice(service)
+        return self.cluster.version != before
+
+    def nudge(self, chance: random.Random) -> None:
+        """One controller does one thing, by chance: they lag behind each other, and behind the world."""
+        turn = chance.randrange(8)
+        if turn == 0:
+            self._collect_garbage()
+            return
+        acts: tuple[tuple[Resource, Callable[[JsonObject], None]], ...] = (
+            (STATEFUL_SETS, self._sync_stateful_set),
+            (STATEFUL_SETS, self._report_stateful_set),
+            (SERVICES, self._sync_slice),
+            (PODS, self._sync_pod),
+        )
+        resource, act = acts[min(turn - 1, 3)]
+        shelf = self.cluster.all_stored(resource)
+        if shelf:
+            act(chance.choice(shelf))
 
     async def settle(self, steps: int = 50) -> None:
         """Step until nothing changes any more."""
@@ -67,7 +90,7 @@ class FakeControllers:
 
     def _collect_garbage(self) -> None:
         everything = [
-            (resource, obj) for resource in (*OUR_KINDS, *_COLLECTED) for obj in self.cluster.objects(resource)
+            (resource, obj) for resource in (*OUR_KINDS, *_COLLECTED) for obj in self.cluster.all_stored(resource)
         ]
         alive = {obj["metadata"]["uid"] for _, obj in everything}
         foreground = {
@@ -96,8 +119,9 @@ class FakeControllers:
         uid = sts["metadata"]["uid"]
         return [
             pod
-            for pod in self.cluster.listing(PODS, namespace=sts["metadata"]["namespace"]).items
-            if any(owner["uid"] == uid for owner in pod["metadata"].get("ownerReferences") or [])
+            for pod in self.cluster.all_stored(PODS)
+            if pod["metadata"]["namespace"] == sts["metadata"]["namespace"]
+            and any(owner["uid"] == uid for owner in pod["metadata"].get("ownerReferences") or [])
         ]
 
     def _sync_stateful_set(self, sts: JsonObject) -> None:
@@ -110,13 +134,13 @@ class FakeControllers:
             if not have[extra]["metadata"].get("deletionTimestamp"):
                 self.cluster.user_delete(Ref(PODS, namespace, extra))
         for pod_name in wanted:
-            if self.cluster.peek(Ref(PODS, namespace, pod_name)) is None:
+            if self.cluster.stored(Ref(PODS, namespace, pod_name)) is None:
                 self.cluster.user_create(PODS, _pod_from_template(sts, pod_name))
                 self.pods_made.append(f"{namespace}/{pod_name}")
 
     def _report_stateful_set(self, sts: JsonObject) -> None:
         ref = ref_of(STATEFUL_SETS, sts)
-        if (live := self.cluster.peek(ref)) is None:
+        if (live := self.cluster.stored(ref)) is None:
             return
         pods = [pod for pod in self._pods_of(live) if not pod["metadata"].get("deletionTimestamp")]
         ready = sum(is_ready(pod) for pod in pods)
@@ -138,7 +162,7 @@ class FakeControllers:
                 return
             # Binding is a write of the scheduler to the spec, which users cannot change.
             self.cluster.user_patch(ref, {"spec": {"nodeName": node}})
-        host = self.cluster.peek(Ref(NODES, "", node))
+        host = self.cluster.stored(Ref(NODES, "", node))
         if host is None:
             self.cluster.remove(ref)  # the pod garbage collector: without its node a pod is no more
             return
@@ -174,12 +198,14 @@ class FakeControllers:
         labels = {**(service["metadata"].get("labels") or {}), "kubernetes.io/service-name": name}
         pods = [
             pod
-            for pod in self.cluster.listing(PODS, namespace=namespace).items
-            if selector.items() <= (pod["metadata"].get("labels") or {}).items() and pod.get("spec", {}).get("nodeName")
+            for pod in self.cluster.all_stored(PODS)
+            if pod["metadata"]["namespace"] == namespace
+            and selector.items() <= (pod["metadata"].get("labels") or {}).items()
+            and pod.get("spec", {}).get("nodeName")
         ]
         endpoints = [_endpoint(pod) for pod in pods]
         ref = Ref(ENDPOINT_SLICES, namespace, f"{name}-00000")
-        if self.cluster.peek(ref) is not None:
+        if self.cluster.stored(ref) is not None:
             self.cluster.user_patch(ref, {"metadata": {"labels": labels}, "endpoints": endpoints})
             return
         body = {
@@ -217,7 +243,7 @@ def _owner(obj: JsonObject, api_version: str, kind: str) -> JsonObject:
 
 
 def _pod_from_template(sts: JsonObject, name: str) -> JsonObject:
-    template = copy.deepcopy(sts["spec"]["template"])
+    template = cloned(sts["spec"]["template"])
     metadata = template.get("metadata") or {}
     labels = {
         **(metadata.get("labels") or {}),
@@ -243,7 +269,7 @@ def _wanted_node(pod: JsonObject, cluster: FakeCluster) -> str | None:
     if hostname := (pod["spec"].get("nodeSelector") or {}).get("kubernetes.io/hostname"):
         names.append(str(hostname))
     for name in names:
-        node = cluster.peek(Ref(NODES, "", name))
+        node = cluster.stored(Ref(NODES, "", name))
         if node is not None and not (node.get("spec") or {}).get("unschedulable"):
             return name
     return None

@@ -311,7 +311,9 @@ def _gather(context: Context, instance: ModelInstance) -> _World:
     holdings = holdings_of(pool, instance.name) if pool else ()
     members = members_of(store, instance.namespace, instance.name)
     rendered: dict[str, Any] = {}
-    held = [holding for holding in holdings if holding.held]
+    # What a former incarnation holds is on its way out, and no template nor member is made for it.
+    own = [holding for holding in holdings if holding.instance_uid in ("", instance.metadata.uid)]
+    held = [holding for holding in own if holding.held]
     class_ = parse_class(store, pool.spec.accelerator_class) if pool else None
     if held and offering is not None and class_ is not None:
         try:
@@ -320,7 +322,7 @@ def _gather(context: Context, instance: ModelInstance) -> _World:
             rendered = {}  # the snapshot or profile is gone; running members keep their revision
     revision = children.revision_name(instance.name, rendered) if rendered else ""
     plan = plan_members(
-        holdings,
+        own,
         members,
         owner_uid=instance.metadata.uid,
         rendered_revision=revision,

@@ -47,19 +47,22 @@ async def reconcile(context: Context, key: Key) -> datetime | None:
     return None
 
 
-async def _confirm_releases(context: Context, pool: ComputeUnitPool, plan: PoolPlan) -> None:
-    """Nothing that serves is stopped on an old view of who is there and what is asked for: look again just before (C5)."""
-    held = {holding.member for holding in holdings_of(pool) if holding.held}
+async def _confirm_releases(context: Context, view: PoolView, plan: PoolPlan) -> None:
+    """Nothing that serves is stopped on an old view of who is there and what is asked for, be it by the instance or by
+    others of its offering: look again just before (C5, C6)."""
+    held = {holding.member for holding in holdings_of(view.pool) if holding.held}
     leaving = {each.instance for each in plan.holdings.holdings if not each.held and each.member in held}
-    for ref in [Ref(MODEL_INSTANCES, pool.namespace, name) for name in sorted(leaving)]:
+    offerings = {each.spec.offering for each in view.instances if each.name in leaving}
+    asked = leaving | {each.name for each in view.instances if each.spec.offering in offerings}
+    for ref in [Ref(MODEL_INSTANCES, view.pool.namespace, name) for name in sorted(asked)]:
         planned_on = context.store.get(ref)
         live = await context.cluster.get(ref)
-        if live is not None and (planned_on is None or _intent(live) != _intent(planned_on)):
+        if _intent(live) != _intent(planned_on):
             raise Conflict(f"{ref} is not what its members' release was planned on")
 
 
-def _intent(obj: JsonObject) -> tuple[str, int]:
-    return (obj["metadata"]["uid"], obj["metadata"]["generation"])
+def _intent(obj: JsonObject | None) -> tuple[str, int] | None:
+    return (obj["metadata"]["uid"], obj["metadata"]["generation"]) if obj is not None else None
 
 
 def _living(context: Context, ref: Ref) -> ComputeUnitPool | None:
@@ -75,7 +78,7 @@ async def _plan_and_publish(context: Context, key: Key, pool: ComputeUnitPool, g
     assert observed is not None, "the pool was read from the store just now"  # noqa: S101
     view = view_pool(context.store, pool, now=now, recorded=context.clock.recorded)
     plan = plan_pool(replace(view.world, gone=gone), now=now)
-    await _confirm_releases(context, pool, plan)
+    await _confirm_releases(context, view, plan)
     report = PoolReport(view.pool, plan, view.places)
     await context.publish(ref, observed, status_of(report, now))
     _post(context, key, _assessments(view, plan, overdue=report.overdue(now)))

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from reserved_capacity.api import meta
+from reserved_capacity.api.acceleratorclass import AcceleratorClass
 from reserved_capacity.api.modelinstance import ModelInstance
 from reserved_capacity.api.modeloffering import Snapshot
 from reserved_capacity.domain.holdings import Holding, HoldingState
@@ -18,6 +20,7 @@ from reserved_capacity.ports import (
     STATEFUL_SETS,
     JsonObject,
 )
+from reserved_capacity.snapshot.nodes import gpus_of, shape_of
 from reserved_capacity.snapshot.parsing import parse_instance, timestamp
 from reserved_capacity.store import (
     BY_INSTANCE,
@@ -74,6 +77,22 @@ def holding_of_stateful_set(stateful_set: JsonObject) -> Holding | None:
         since=timestamp(metadata["creationTimestamp"]),
         state=HoldingState.RELEASING if metadata.get("deletionTimestamp") else HoldingState.HELD,
         instance_uid=observed_member(stateful_set).owner_uid,
+    )
+
+
+def holding_of_pods(class_: AcceleratorClass, pods: Sequence[JsonObject]) -> Holding | None:
+    """What is left of a member whose StatefulSet is gone, read from its pods; None if they have no node."""
+    bound = [pod for pod in pods if pod["spec"].get("nodeName")]
+    if not bound:
+        return None
+    labels, gpus = bound[0]["metadata"]["labels"], sum(gpus_of(pod, class_.spec.gpu_resource) for pod in bound)
+    return Holding(
+        instance=labels[meta.INSTANCE_LABEL],
+        member=labels[meta.MEMBER_LABEL],
+        blocks=shape_of(class_).blocks_used_by(gpus),
+        nodes=tuple(sorted({pod["spec"]["nodeName"] for pod in bound})),
+        since=timestamp(bound[0]["metadata"]["creationTimestamp"]),
+        state=HoldingState.RELEASING,
     )
 
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
+from reserved_capacity.api import meta
 from reserved_capacity.api.computeunitpool import ComputeUnitPool
 from reserved_capacity.api.modelinstance import ChangeSet, ModelInstance
 from reserved_capacity.api.modeloffering import ModelOffering
@@ -18,9 +19,15 @@ from reserved_capacity.domain.orders import OrderFacts, PriceEntry
 from reserved_capacity.domain.pool_plan import PoolWorld
 from reserved_capacity.domain.terms import CommitmentOrder, Placement
 from reserved_capacity.domain.units import cu_of
-from reserved_capacity.ports import COMPUTE_UNIT_POOLS, PRICE_BOOKS, STATEFUL_SETS, Ref
+from reserved_capacity.ports import COMPUTE_UNIT_POOLS, PODS, PRICE_BOOKS, STATEFUL_SETS, JsonObject, Ref
 from reserved_capacity.snapshot.indexes import MEMBERS_BY_POOL, POOLS_BY_COMMITMENT
-from reserved_capacity.snapshot.instances import holding_of_stateful_set, instances_of_pool, members_of, ready_members
+from reserved_capacity.snapshot.instances import (
+    holding_of_pods,
+    holding_of_stateful_set,
+    instances_of_pool,
+    members_of,
+    ready_members,
+)
 from reserved_capacity.snapshot.parsing import parse_class, parse_offering, parse_pool, timestamp
 from reserved_capacity.snapshot.pools import PoolPlaces, change_sets_of, commitment_records, holdings_of, places_of
 from reserved_capacity.store import Store
@@ -76,13 +83,21 @@ def _available(store: Store, instances: Sequence[ModelInstance], holdings: Seque
 
 
 def _holdings(store: Store, pool: ComputeUnitPool) -> tuple[Holding, ...]:
-    """The record; or, of a pool whose status is lost, what its members say of themselves (C2)."""
+    """The record; or, of a pool whose status is lost, what its members say of themselves (C2), also those of which
+    nothing but terminating pods is left."""
     recorded = holdings_of(pool)
     if recorded or pool.status.commitments:
         return recorded
     members = store.by(MEMBERS_BY_POOL, STATEFUL_SETS, (pool.namespace, pool.name))
-    found = [holding_of_stateful_set(each) for each in members]
-    return tuple(holding for holding in found if holding is not None)
+    found = {each["metadata"]["name"]: holding_of_stateful_set(each) for each in members}
+    class_ = parse_class(store, pool.spec.accelerator_class)
+    pods: dict[str, list[JsonObject]] = {}
+    for pod in store.in_namespace(PODS, pool.namespace) if class_ else ():
+        labels = pod["metadata"].get("labels") or {}
+        if labels.get(meta.POOL_LABEL) == pool.name and labels[meta.MEMBER_LABEL] not in found:
+            pods.setdefault(labels[meta.MEMBER_LABEL], []).append(pod)
+    rests = [holding_of_pods(class_, each) for each in pods.values()] if class_ else []
+    return tuple(holding for holding in (*found.values(), *rests) if holding is not None)
 
 
 def _without_former_owners(

@@ -1,0 +1,88 @@
+"""What the checker and the judge read from objects, by code of their own: it shares nothing with what it judges."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+
+from reserved_capacity.ports import JsonObject
+
+CLAIMS = "reservedcapacity.io/claims"
+MEMBER = "reservedcapacity.io/member"
+POOL = "reservedcapacity.io/pool"
+INSTANCE = "reservedcapacity.io/instance"
+GPU = "nvidia.com/gpu"
+
+PoolName = tuple[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """A holding, as the pool's status has it. `uid` is the instance's."""
+
+    member: str
+    instance: str
+    blocks: int
+    nodes: tuple[str, ...]
+    releasing: bool
+    uid: str = ""
+
+    def on(self, node: str) -> int:
+        return self.blocks // len(self.nodes) if node in self.nodes else 0
+
+
+def claims_on(node: JsonObject) -> dict[tuple[PoolName, str], int]:
+    """Blocks by (pool, pool's uid)."""
+    text = (node["metadata"].get("annotations") or {}).get(CLAIMS)
+    found: dict[tuple[PoolName, str], int] = {}
+    for each in json.loads(text) if text else ():
+        namespace, name = each["pool"].split("/")
+        key = ((namespace, name), each["uid"])
+        found[key] = found.get(key, 0) + each["blocks"]
+    return found
+
+
+def gpus_on(node: JsonObject) -> int:
+    return int(node["status"]["allocatable"].get(GPU, "0"))
+
+
+def held_by(pool: JsonObject) -> tuple[Held, ...]:
+    return tuple(
+        Held(
+            each["member"],
+            each["instance"],
+            each["computeUnits"] // 100,
+            tuple(each["nodes"]),
+            each["state"] == "Releasing",
+            each.get("instanceUid", ""),
+        )
+        for each in (pool.get("status") or {}).get("holdings") or ()
+    )
+
+
+def by_node(holdings: tuple[Held, ...]) -> dict[str, int]:
+    used: dict[str, int] = {}
+    for each in holdings:
+        for node in each.nodes:
+            used[node] = used.get(node, 0) + each.on(node)
+    return used
+
+
+def requested_gpus(pod: JsonObject) -> int:
+    return sum(int(each["resources"]["requests"].get(GPU, "0")) for each in pod["spec"]["containers"])
+
+
+def label(obj: JsonObject, name: str) -> str:
+    return str((obj["metadata"].get("labels") or {}).get(name, ""))
+
+
+def place(obj: JsonObject) -> PoolName:
+    return (obj["metadata"].get("namespace", ""), obj["metadata"]["name"])
+
+
+def is_ready(node: JsonObject) -> bool:
+    return bool(node["status"]["conditions"][0]["status"] == "True")
+
+
+def is_usable(node: JsonObject) -> bool:
+    return is_ready(node) and not (node.get("spec") or {}).get("unschedulable")

@@ -1,0 +1,329 @@
+"""Owns the verdict on a settled world: whoever waits waits for a true reason, and nothing is left over.
+
+An implementation of its own, by brute force over what the cluster says. It knows the rules of behaviour.md (C4-C7, C9),
+and nothing of how the planners follow them.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+
+from reserved_capacity.ports import (
+    COMPUTE_UNIT_POOLS,
+    CONTROLLER_REVISIONS,
+    MODEL_INSTANCES,
+    MODEL_OFFERINGS,
+    NODES,
+    POD_DISRUPTION_BUDGETS,
+    PODS,
+    SERVICES,
+    STATEFUL_SETS,
+    JsonObject,
+    Ref,
+    Resource,
+)
+from tests.fakes.cluster import FakeCluster
+from tests.simulation.checker import Violation
+from tests.simulation.facts import (
+    INSTANCE,
+    MEMBER,
+    POOL,
+    Held,
+    PoolName,
+    claims_on,
+    gpus_on,
+    held_by,
+    is_usable,
+    label,
+    place,
+    requested_gpus,
+)
+
+NODES_OF_MEMBER = "reservedcapacity.io/nodes"
+REVISION = "reservedcapacity.io/revision"
+
+
+def judge(cluster: FakeCluster, *, one_leader: bool) -> None:
+    """Raises Violation."""
+    _Verdict(cluster, one_leader).all()
+
+
+@dataclass(slots=True)
+class _PoolFacts:
+    """`free`: blocks on usable nodes that the pool claims and nobody holds; `vanished`: claims on GPUs that are lost."""
+
+    body: JsonObject
+    holdings: tuple[Held, ...]
+    contracted: int
+    claimed: dict[str, int] = field(default_factory=dict)
+    free: dict[str, int] = field(default_factory=dict)
+    vanished: int = 0
+
+    @property
+    def room(self) -> int:
+        return self.contracted - sum(each.blocks for each in self.holdings)
+
+    @property
+    def releasing(self) -> bool:
+        return any(each.releasing for each in self.holdings)
+
+
+class _Verdict:
+    def __init__(self, cluster: FakeCluster, one_leader: bool) -> None:
+        self.cluster, self.one_leader = cluster, one_leader
+        self.nodes = {obj["metadata"]["name"]: obj for obj in cluster.all_stored(NODES)}
+        self.pods = [pod for pod in cluster.all_stored(PODS) if label(pod, MEMBER)]
+        self.members = {place(obj): obj for obj in cluster.all_stored(STATEFUL_SETS)}
+        self.instances = {place(obj): obj for obj in cluster.all_stored(MODEL_INSTANCES)}
+        self.pools = {place(obj): self._pool(obj) for obj in cluster.all_stored(COMPUTE_UNIT_POOLS)}
+
+    def all(self) -> None:
+        self._claims()
+        self._holdings()
+        self._children()
+        if self.one_leader:  # two may render the first template at once, one before an edit and one after it
+            self._alike()
+        for at, pool in self.pools.items():
+            self._provisioned(at, pool)
+        for obj in self.instances.values():
+            if not obj["metadata"].get("deletionTimestamp"):
+                self._instance(obj)
+
+    def _pool(self, obj: JsonObject) -> _PoolFacts:
+        ordered = {each["id"]: each["computeUnits"] // 100 for each in obj["spec"]["commitments"]}
+        accepted = [
+            each["id"]
+            for each in (obj.get("status") or {}).get("commitments") or ()
+            if each.get("acceptedAt") and each["state"] != "Expired"
+        ]
+        facts = _PoolFacts(obj, held_by(obj), sum(ordered.get(each, 0) for each in accepted))
+        for name, node in self.nodes.items():
+            claims = claims_on(node)
+            mine = claims.get((place(obj), obj["metadata"]["uid"]), 0)
+            if mine:
+                used = sum(each.on(name) for each in facts.holdings)
+                vanished = max(0, sum(claims.values()) - gpus_on(node))
+                facts.claimed[name] = mine
+                facts.vanished += vanished
+                facts.free[name] = max(0, mine - max(used, 0) - vanished) if is_usable(node) else 0
+        return facts
+
+    # ------------------------------------------------------------------------------------------------ nothing left over
+
+    def _claims(self) -> None:
+        for name, node in self.nodes.items():
+            for pool, uid in claims_on(node):
+                live = self.pools.get(pool)
+                if live is None and not self._in_use(name, pool):
+                    raise Violation("leak", f"{name} is claimed by {pool}, which is gone and has nothing there")
+                if live is not None and live.body["metadata"]["uid"] != uid:
+                    raise Violation("leak", f"{name} is claimed by a former incarnation of {pool}")
+
+    def _in_use(self, node: str, pool: PoolName) -> bool:
+        pods = [each for each in self.pods if each["spec"].get("nodeName") == node]
+        pinned = [
+            each
+            for each in self.members.values()
+            if node in (each["metadata"].get("annotations") or {}).get(NODES_OF_MEMBER, "").split(",")
+        ]
+        return any(place(each)[0] == pool[0] and label(each, POOL) == pool[1] for each in [*pods, *pinned])
+
+    def _holdings(self) -> None:
+        for at, pool in self.pools.items():
+            for held in pool.holdings:
+                here = [pod for pod in self.pods if place(pod)[0] == at[0] and label(pod, MEMBER) == held.member]
+                exists = (at[0], held.member) in self.members
+                if held.releasing and not here and not exists:
+                    raise Violation("leak", f"{held.member} is gone and its holding in {at} is not")
+                owner = self.instances.get((at[0], held.instance))
+                if not held.releasing and (owner is None or held.uid not in ("", owner["metadata"]["uid"])):
+                    raise Violation("leak", f"{held.member} holds blocks of {at} for an instance that is gone")
+        for at, member in self.members.items():
+            owner = self.instances.get((at[0], label(member, INSTANCE)))
+            if owner is None or owner["metadata"]["uid"] != member["metadata"]["ownerReferences"][0]["uid"]:
+                if not member["metadata"].get("deletionTimestamp"):
+                    raise Violation("leak", f"StatefulSet {at[1]} has outlived its instance")
+                continue
+            facts = self.pools.get((at[0], label(member, POOL)))
+            if facts is not None and at[1] not in {each.member for each in facts.holdings}:
+                raise Violation("leak", f"StatefulSet {at[1]} runs and holds nothing")
+
+    def _children(self) -> None:
+        used = {(at[0], label(each, REVISION)) for at, each in self.members.items()}
+        for resource in (CONTROLLER_REVISIONS, SERVICES, POD_DISRUPTION_BUDGETS):
+            for obj in self.cluster.all_stored(resource):
+                self._child(resource, obj, used)
+
+    def _child(self, resource: Resource, obj: JsonObject, used: set[tuple[str, str]]) -> None:
+        at = place(obj)
+        owner = self.instances.get((at[0], label(obj, INSTANCE)))
+        if owner is None or owner["metadata"]["uid"] != obj["metadata"]["ownerReferences"][0]["uid"]:
+            raise Violation("leak", f"{resource.kind} {at[1]} has outlived its instance")
+        reachable = (at[0], owner["spec"]["poolRef"]) in self.pools
+        if resource == CONTROLLER_REVISIONS and at not in used and reachable:
+            raise Violation("leak", f"nobody runs ControllerRevision {at[1]}")
+
+    # ------------------------------------------------------------------------------------------------------- provision
+
+    def _provisioned(self, at: PoolName, pool: _PoolFacts) -> None:
+        """C4: blocks that are free and ordered are claimed; those above the order are given back unless held. N2: what
+        is held without a claim is claimed again, where there is room."""
+        for held in pool.holdings:
+            for name in held.nodes:
+                bare = name in self.nodes and pool.claimed.get(name, 0) < held.on(name)
+                if bare and self._unclaimed(self.nodes[name]) >= held.on(name):
+                    raise Violation("N2", f"{held.member} holds unclaimed blocks of {name}, and they are free")
+        lost = sum(each.on(name) for each in pool.holdings for name in each.nodes if name not in pool.claimed)
+        missing = pool.contracted - sum(pool.claimed.values()) - lost
+        for name, node in self.nodes.items():
+            if missing > 0 and is_usable(node) and self._unclaimed(node) > 0:
+                raise Violation("C4", f"{at} lacks {missing} blocks, and {name} has {self._unclaimed(node)} free ones")
+        leaving = any(not is_usable(self.nodes[name]) for name in pool.claimed)
+        surplus = -missing - lost
+        idle = sum(pool.free.values())
+        if surplus > 0 and idle > 0 and not leaving:
+            raise Violation("C4", f"{at} claims {surplus} blocks more than it ordered, and {idle} are idle")
+
+    def _unclaimed(self, node: JsonObject) -> int:
+        name = node["metadata"]["name"]
+        foreign = sum(
+            requested_gpus(pod)
+            for pod in self.cluster.all_stored(PODS)
+            if not label(pod, MEMBER) and pod["spec"].get("nodeName") == name
+        )
+        return gpus_on(node) - sum(claims_on(node).values()) - foreign
+
+    # ------------------------------------------------------------------------------------------------------- instances
+
+    def _instance(self, obj: JsonObject) -> None:
+        name, spec = obj["metadata"]["name"], obj["spec"]
+        status = obj.get("status") or {}
+        if status.get("observedGeneration") != obj["metadata"]["generation"]:
+            raise Violation("I8", f"{name} says nothing of its newest spec")
+        says = {each["type"]: each for each in status["conditions"]}
+        pool = self.pools.get((place(obj)[0], spec["poolRef"]))
+        refused = says["Accepted"]["reason"] if says["Accepted"]["status"] != "True" else ""
+        if (refused == "PoolNotFound") != (pool is None):
+            raise Violation("true reason", f"{name}: {says['Accepted']}")
+        if pool is None:
+            return
+        held = [each for each in pool.holdings if each.instance == name and not each.releasing]
+        if refused:
+            self._refused(obj, pool, len(held), refused)
+            return
+        leaving = any(not self._is_usable(node) for each in held for node in each.nodes)
+        if len(held) > spec["instances"] and not leaving:
+            raise Violation("C1", f"{name} asks for {spec['instances']} and holds {len(held)}")
+        if len(held) < spec["instances"]:
+            self._waits(obj, pool, says["CapacityReserved"])
+            return
+        if says["CapacityReserved"]["status"] != "True":
+            raise Violation("true reason", f"{name} has what it asks for: {says['CapacityReserved']}")
+        self._serves(obj, pool, held, says["Ready"])
+
+    def _refused(self, obj: JsonObject, pool: _PoolFacts, held: int, reason: str) -> None:
+        spec = obj["spec"]
+        offering = self._offering(obj)
+        group = self._group(obj)
+        wanted = sum(each["spec"]["instances"] for each in group)
+        size, minimum = offering["computeUnitsPerInstance"] // 100, offering.get("minInstances", 1)
+        runs = {
+            label(each, "reservedcapacity.io/snapshot")
+            for at, each in self.members.items()
+            if label(each, INSTANCE) == obj["metadata"]["name"]
+        }
+        true = {
+            "UnknownSnapshot": spec["snapshot"] != f"{spec['offering']}-1",
+            "BelowMinimumInstances": 0 < wanted < minimum or len(group) > 1 or held < minimum,
+            "ExceedsPool": spec["instances"] * size > pool.contracted and spec["instances"] > held,
+            "NotSupportedYet": bool(runs - {spec["snapshot"]}),
+        }
+        if not true.get(reason, True):
+            raise Violation("true reason", f"{obj['metadata']['name']} is refused as {reason}")
+
+    def _waits(self, obj: JsonObject, pool: _PoolFacts, says: JsonObject) -> None:
+        """Brute force: would its next grant fit?"""
+        name, offering = obj["metadata"]["name"], self._offering(obj)
+        size, minimum = offering["computeUnitsPerInstance"] // 100, offering.get("minInstances", 1)
+        group = self._group(obj)
+        counts = Counter(each.instance for each in pool.holdings if not each.releasing)
+        have = sum(counts[each["metadata"]["name"]] for each in group)
+        batch = max(1, minimum - have)
+        missing = sum(
+            max(0, each["spec"]["instances"] - counts[each["metadata"]["name"]])
+            for each in group
+            if self._accepted(each)
+        )
+        fits = sum(blocks // size for blocks in pool.free.values()) >= batch and pool.room >= batch * size
+        moving = any(not self._is_usable(node) for each in pool.holdings for node in each.nodes)
+        if fits and missing >= batch and not moving:
+            raise Violation("true reason", f"{name} waits, and {batch} x {size} blocks would fit: {says['message']}")
+        idle = sum(pool.free.values())
+        true = {
+            "WaitingForRelease": pool.releasing,
+            "BelowMinimumInstances": missing < batch,
+            "Fragmented": min(idle, pool.room) >= batch * size and not (fits and not moving),
+            "NodesUnhealthy": any(not is_usable(self.nodes[each]) for each in pool.claimed)
+            or sum(pool.claimed.values()) > idle,
+            "NotYetProvisioned": sum(pool.claimed.values()) - pool.vanished < pool.contracted,
+            "WaitingForComputeUnits": not fits or moving,
+        }
+        if not true.get(says["reason"], False):
+            raise Violation("true reason", f"{name} waits: {says['reason']}: {says['message']}")
+
+    def _serves(self, obj: JsonObject, pool: _PoolFacts, held: list[Held], says: JsonObject) -> None:
+        name, namespace = obj["metadata"]["name"], place(obj)[0]
+        suspended = obj["spec"].get("suspend", False)
+        running = 0
+        for each in held:
+            member = self.members.get((namespace, each.member))
+            if member is None and not all(node in self.nodes for node in each.nodes):
+                continue  # its node is gone, and there is no other
+            if member is None:
+                raise Violation("C2", f"{each.member} holds blocks and does not exist")
+            here = all(self._is_usable(node) and pool.claimed.get(node, 0) >= each.on(node) for node in each.nodes)
+            if here and member["spec"]["replicas"] != (0 if suspended else 1):
+                raise Violation("suspend", f"{each.member} has {member['spec']['replicas']} replicas")
+            running += (member.get("status") or {}).get("readyReplicas", 0)
+        moving = len(held) > obj["spec"]["instances"]
+        releasing = moving or any(each.releasing and each.instance == name for each in pool.holdings)
+        if says["status"] != "True" and not releasing and (suspended or running >= obj["spec"]["instances"]):
+            raise Violation("true reason", f"{name} has all it asks for: {says}")
+        if says["status"] == "True" and not suspended and running < obj["spec"]["instances"]:
+            raise Violation("true reason", f"{name} is Ready with {running} of {obj['spec']['instances']} members")
+
+    def _alike(self) -> None:
+        """R1, R3: the members of one instance run one template, whatever became of the offering meanwhile."""
+        runs: dict[tuple[str, str], set[str]] = {}
+        for at, member in self.members.items():
+            if not member["metadata"].get("deletionTimestamp"):
+                owner = member["metadata"]["ownerReferences"][0]["uid"]
+                runs.setdefault((at[0], owner), set()).add(label(member, REVISION))
+        for (_, owner), revisions in runs.items():
+            if len(revisions) > 1:
+                raise Violation("R3", f"the members of {owner} run {', '.join(sorted(revisions))}")
+
+    def _is_usable(self, node: str) -> bool:
+        return node in self.nodes and is_usable(self.nodes[node])
+
+    def _accepted(self, obj: JsonObject) -> bool:
+        conditions = (obj.get("status") or {}).get("conditions") or ()
+        return any(each["type"] == "Accepted" and each["status"] == "True" for each in conditions)
+
+    def _offering(self, obj: JsonObject) -> JsonObject:
+        found = self.cluster.stored(Ref(MODEL_OFFERINGS, "", obj["spec"]["offering"]))
+        assert found is not None
+        reserved: JsonObject = found["spec"]["reserved"]
+        return reserved
+
+    def _group(self, obj: JsonObject) -> list[JsonObject]:
+        """The living instances of the same offering in the same pool."""
+        return [
+            each
+            for at, each in self.instances.items()
+            if at[0] == place(obj)[0]
+            and each["spec"]["poolRef"] == obj["spec"]["poolRef"]
+            and each["spec"]["offering"] == obj["spec"]["offering"]
+            and not each["metadata"].get("deletionTimestamp")
+        ]
