@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,6 +14,7 @@ import pytest
 
 from reserved_capacity.adapters import kubernetes
 from reserved_capacity.adapters.access import Access
+from reserved_capacity.adapters.failures import from_answer
 from reserved_capacity.adapters.kubernetes import KubernetesCluster
 from reserved_capacity.ports import (
     SERVICES,
@@ -179,3 +181,10 @@ async def test_a_list_that_expires_for_ever_is_given_up(client: Client) -> None:
     client.server._compacted = 10**9
     with pytest.raises(Unavailable, match="expired"):
         await client.cluster.list(SERVICES)
+
+
+def test_a_namespace_that_is_going_away_is_no_missing_right() -> None:
+    causes = [{"reason": "NamespaceTerminating", "field": "metadata.namespace"}]
+    body = json.dumps({"reason": "Forbidden", "details": {"causes": causes}}).encode()
+    assert isinstance(from_answer(403, {}, body, what="POST", writing=True), Conflict)
+    assert isinstance(from_answer(403, {}, b"{}", what="POST", writing=True), Forbidden)

@@ -51,6 +51,8 @@ def from_answer(code: int, headers: Mapping[str, str], body: bytes, *, what: str
         return AlreadyExists(message)
     if code == 422 and _only_the_uid_differs(status):
         return Conflict(message)
+    if code == 403 and "NamespaceTerminating" in _causes(status):
+        return Conflict(message)  # no right is missing: what was decided on is going away
     kind = _BY_CODE.get(code)
     if kind is None:
         # 500, 502, 504 and what may come: in the middle of a write nobody knows how far it got.
@@ -81,6 +83,12 @@ def _retry_after(headers: Mapping[str, str], status: Mapping[str, Any]) -> float
         with contextlib.suppress(TypeError, ValueError):
             return min(LONGEST_RETRY_AFTER, max(0.1, float(given)))  # type: ignore[arg-type]
     return DEFAULT_RETRY_AFTER
+
+
+def _causes(status: Mapping[str, Any]) -> set[str]:
+    details = status.get("details")
+    causes = details.get("causes") if isinstance(details, dict) else None
+    return {str(one.get("reason")) for one in causes or () if isinstance(one, dict)}
 
 
 def _only_the_uid_differs(status: Mapping[str, Any]) -> bool:
