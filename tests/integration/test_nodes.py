@@ -202,3 +202,22 @@ async def test_several_commitments_grow_one_pool() -> None:
     assert world.pool_status()["computeUnits"]["allocated"] == 900
     assert first["billingStart"] == second["billingStart"] == "2026-03-02T00:00:00Z"
     assert second["termEnd"] == "2026-05-31T00:00:00Z"
+
+
+async def test_n1_a_pod_that_is_made_anew_under_its_name_tells_that_the_former_is_gone() -> None:
+    """Kopf may deliver the new pod before the end of the old one; the lost node must be replaced all the same."""
+    world = await serving(["gpu-0", "gpu-1"])
+    world.cluster.remove(Ref(NODES, "", "gpu-0"))
+    await world.operators[0].run()
+    assert sorted(world.holdings()) == ["chat-0", "chat-1"]
+    for name in ("chat-0-0", "chat-1-0"):
+        former = world.get(PODS, name, "acme")
+        world.cluster.hold_events()
+        world.cluster.remove(Ref(PODS, "acme", name))
+        world.cluster.lose_events()
+        anew = {**former, "spec": {k: v for k, v in former["spec"].items() if k != "nodeName"}, "status": {}}
+        anew["metadata"] = {k: former["metadata"][k] for k in ("name", "namespace", "labels", "ownerReferences")}
+        world.cluster.user_create(PODS, anew)
+    await world.settle()
+    assert all(nodes == ["gpu-1"] for nodes in world.holdings().values())
+    assert world.instance_condition("chat", "Ready")[0] == "True"

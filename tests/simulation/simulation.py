@@ -31,6 +31,7 @@ from tests.simulation.checker import Checker, Violation
 from tests.simulation.facts import claims_on, gpus_on, held_by, is_usable
 from tests.simulation.judge import judge
 from tests.simulation.process import Process, Request, Weather
+from tests.simulation.replanning import replanning
 from tests.simulation.users import Users
 
 SETTLING_ROUNDS = 400
@@ -104,7 +105,7 @@ class Simulation:
 
     def run(self) -> None:
         """Raises Violation."""
-        with _as_event_loop(_VirtualLoop(self)):
+        with _as_event_loop(_VirtualLoop(self)), replanning(self.checker.found):
             try:
                 self._play()
                 self.finish()

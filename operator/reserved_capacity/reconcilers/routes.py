@@ -124,8 +124,15 @@ def _node(old: JsonObject | None, new: JsonObject | None, store: Store) -> Itera
 def _pod(old: JsonObject | None, new: JsonObject | None, store: Store) -> Iterator[Key]:
     pod = _either(old, new)
     yield from _child(old, new, store)
+    if _goes(old, new):
+        yield from _left(pod["metadata"], [(old or pod)["spec"].get("nodeName", "")], store)
+
+
+def _goes(old: JsonObject | None, new: JsonObject | None) -> bool:
+    """Is this incarnation gone, or going? A namesake may be seen before the end of the one that it replaces is."""
     if new is None or new["metadata"].get("deletionTimestamp"):
-        yield from _left(pod["metadata"], [pod["spec"].get("nodeName", "")], store)
+        return True
+    return old is not None and old["metadata"]["uid"] != new["metadata"]["uid"]
 
 
 def _left(metadata: JsonObject, nodes: Iterable[str], store: Store) -> Iterator[Key]:
@@ -153,7 +160,7 @@ def _foreign_pod(old: JsonObject | None, new: JsonObject | None, store: Store) -
 def _stateful_set(old: JsonObject | None, new: JsonObject | None, store: Store) -> Iterator[Key]:
     yield from _child(old, new, store)
     metadata = _either(old, new)["metadata"]
-    if new is None:
+    if _goes(old, new):
         nodes = (metadata.get("annotations") or {}).get(meta.NODES_ANNOTATION, "")
         yield from _left(metadata, nodes.split(","), store)
     elif old is None:
