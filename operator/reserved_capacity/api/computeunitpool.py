@@ -22,17 +22,11 @@ from reserved_capacity.api.base import (
 from reserved_capacity.api.fields import Day, Duration, InstanceName, Subdomain, Token
 from reserved_capacity.api.poolrules import POOL_RULES
 from reserved_capacity.api.poolstatus import MAX_COMMITMENTS, ComputeUnitPoolStatus
+from reserved_capacity.domain.billing.contracts import Payment
 from reserved_capacity.domain.terms import RenewalPolicy, Term
 
 _CRON: Final = r"^[0-9*,/-]+ [0-9*,/-]+ [0-9*,/-]+ [0-9*,/-]+ [0-9*,/-]+$"
 _NEW_POOL: Final = "order the capacity in another ComputeUnitPool"
-
-
-class Payment(StrEnum):
-    """When a commitment is paid."""
-
-    MONTHLY = "Monthly"
-    ANNUAL_PREPAID = "AnnualPrepaid"
 
 
 class Renewal(ApiModel):
