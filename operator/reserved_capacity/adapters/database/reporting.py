@@ -1,0 +1,179 @@
+"""What billing still has to hear, in SQL: claims, what is pending, what was delivered, notices and halted contracts."""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import Column, Connection, Table, and_, case, delete, func, insert, or_, select, tuple_, update
+
+from reserved_capacity.adapters.database import rows
+from reserved_capacity.adapters.database.schema import Moment, accounts, halts, invoices, notices, outbox, transactions
+from reserved_capacity.adapters.database.statements import (
+    chunks,
+    insert_new,
+    lock_accounts,
+    outbox_row,
+    set_last_numbers,
+    to_json,
+)
+from reserved_capacity.domain.billing.events import invoice_data, invoice_id, transaction_data
+from reserved_capacity.ledger_ports import Document, Event, EventType, Halt, Lag, Notice
+
+
+def backlog(connection: Connection) -> tuple[Lag, ...]:
+    free = halts.c.contract.is_(None)
+    statement = (
+        select(
+            outbox.c.account,
+            func.sum(case((free, 1), else_=0)).label("pending"),
+            func.sum(case((free, 0), else_=1)).label("held"),
+            func.min(case((free, outbox.c.recorded_at)), type_=Moment).label("oldest"),
+        )
+        .outerjoin(halts, halts.c.contract == outbox.c.contract)
+        .group_by(outbox.c.account)
+        .order_by(outbox.c.account)
+    )
+    return tuple(Lag(row.account, int(row.pending), row.oldest, int(row.held)) for row in connection.execute(statement))
+
+
+def claim(connection: Connection, account: str, owner: str, now: datetime, seconds: float) -> bool:
+    columns = accounts.c
+    length = timedelta(seconds=seconds)
+    # Two operators' clocks differ; by more than the length of a claim only if one of them has jumped.
+    free = or_(
+        columns.claimed_by.is_(None),
+        columns.claimed_by == owner,
+        columns.claimed_until <= now,
+        columns.claimed_until > now + 2 * length,
+    )
+    taken = connection.execute(
+        update(accounts).where(columns.account == account, free).values(claimed_by=owner, claimed_until=now + length)
+    )
+    return taken.rowcount == 1
+
+
+# ------------------------------------------------------------------------------------------------------------- pending
+
+
+def pending(connection: Connection, account: str, limit: int) -> tuple[Event, ...]:
+    statement = (
+        select(outbox)
+        .outerjoin(halts, halts.c.contract == outbox.c.contract)
+        .where(outbox.c.account == account, halts.c.contract.is_(None))
+        .order_by(outbox.c.place)
+        .limit(limit)
+    )
+    reports = connection.execute(statement).all()
+    posted = _transactions(connection, reports)
+    sent = _documents(connection, invoices, reports, EventType.INVOICE, _invoice_event)
+    told = _documents(connection, notices, reports, EventType.NOTICE, _notice_event)
+    events = []
+    for report in reports:
+        if report.document is None:
+            identity, data = posted[report.contract, report.day, report.kind]
+        else:
+            identity, data = (sent if report.type == EventType.INVOICE else told)[report.document]
+        events.append(Event(account, report.place, EventType(report.type), identity, report.recorded_at, data))
+    return tuple(events)
+
+
+def _transactions(connection: Connection, reports: Sequence[Any]) -> dict[Any, tuple[str, Document]]:
+    keys = [(row.contract, row.day, row.kind) for row in reports if row.document is None]
+    found: dict[Any, tuple[str, Document]] = {}
+    columns = transactions.c
+    for chunk in chunks(keys):
+        statement = select(transactions).where(tuple_(columns.contract, columns.day, columns.kind).in_(chunk))
+        for row in connection.execute(statement):
+            entry = rows.entry(row)
+            data = transaction_data(entry.transaction, entry.number)
+            found[rows.same_key(row)] = (entry.transaction.key, data)
+    return found
+
+
+def _documents(
+    connection: Connection,
+    table: Table,
+    reports: Sequence[Any],
+    kind: EventType,
+    event: Callable[[Any], tuple[str, Document]],
+) -> dict[str, tuple[str, Document]]:
+    key: Column[Any] = next(iter(table.primary_key.columns))
+    wanted = [row.document for row in reports if row.type == kind]
+    found: dict[str, tuple[str, Document]] = {}
+    for chunk in chunks(wanted):
+        for row in connection.execute(select(table).where(key.in_(chunk))):
+            found[row._mapping[key]] = event(row)
+    return found
+
+
+def _invoice_event(row: Any) -> tuple[str, Document]:
+    issued = rows.invoice(row)
+    data = invoice_data(issued.number, issued.account, issued.currency, issued.month, issued.document)
+    return invoice_id(issued.number), data
+
+
+def _notice_event(row: Any) -> tuple[str, Document]:
+    return row.id, json.loads(row.data)
+
+
+def delivered(connection: Connection, events: Sequence[Event]) -> None:
+    places: dict[str, list[int]] = defaultdict(list)
+    for each in events:
+        places[each.account].append(each.place)
+    for account, given in places.items():
+        for chunk in chunks(given):
+            connection.execute(delete(outbox).where(outbox.c.account == account, outbox.c.place.in_(chunk)))
+
+
+# ------------------------------------------------------------------------------------------------------------- notices
+
+
+def announce(connection: Connection, given: Sequence[Notice], now: datetime) -> tuple[Notice, ...]:
+    last = lock_accounts(connection, {each.account for each in given})
+    known: set[str] = set()
+    for chunk in chunks({each.id for each in given}):
+        known.update(connection.execute(select(notices.c.id).where(notices.c.id.in_(chunk))).scalars())
+    new: list[Notice] = []
+    for each in given:
+        if each.id in known:
+            continue
+        known.add(each.id)
+        new.append(each)
+        last[each.account] += 1
+        values = {"id": each.id, "account": each.account, "contract": each.contract, "recorded_at": now}
+        connection.execute(insert(notices), {**values, "data": to_json(each.data)})
+        report = outbox_row(each.account, last[each.account], EventType.NOTICE, each.contract, now, document=each.id)
+        connection.execute(insert(outbox), report)
+    set_last_numbers(connection, {each.account: last[each.account] for each in new})
+    return tuple(new)
+
+
+# --------------------------------------------------------------------------------------------------------------- halts
+
+
+def halt(connection: Connection, contract: str, why: str, now: datetime) -> None:
+    insert_new(connection, halts, [{"contract": contract, "since": now, "why": why}])
+
+
+def resume(connection: Connection, contract: str) -> None:
+    """What was held goes behind everything that was reported, or may have been, while it was held."""
+    of_contract = select(outbox.c.account).where(outbox.c.contract == contract).distinct()
+    last = lock_accounts(connection, set(connection.execute(of_contract).scalars()))
+    if connection.execute(delete(halts).where(halts.c.contract == contract)).rowcount == 0:
+        return
+    for account, first_free in last.items():
+        held = and_(outbox.c.account == account, outbox.c.contract == contract)
+        places = connection.execute(select(outbox.c.place).where(held).order_by(outbox.c.place)).scalars().all()
+        for number, place in enumerate(places, start=first_free + 1):
+            here = and_(outbox.c.account == account, outbox.c.place == place)
+            connection.execute(update(outbox).where(here).values(place=number))
+        set_last_numbers(connection, {account: first_free + len(places)})
+
+
+def find_halts(connection: Connection) -> tuple[Halt, ...]:
+    found = connection.execute(select(halts).order_by(halts.c.contract))
+    return tuple(Halt(row.contract, row.since, row.why) for row in found)
