@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import pytest
 import structlog
 from hypothesis import HealthCheck, settings
+
+if TYPE_CHECKING:
+    from tests.postgresql import Postgres
 
 _ALWAYS = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
@@ -14,3 +21,13 @@ settings.load_profile("quick")
 
 # Plain logs: a traceback with every local of the simulated world, drawn in boxes, takes minutes.
 structlog.configure(processors=[structlog.processors.format_exc_info, structlog.processors.KeyValueRenderer()])
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Postgres]:
+    """A PostgreSQL server, started for the first test of this process that asks for one (half a second)."""
+    from tests.postgresql import Postgres
+
+    server = Postgres(fsync="off")
+    yield server
+    server.close()

@@ -215,6 +215,6 @@ def find_intervals(
         select(intervals)
         .where(tuple_(columns.namespace, columns.pool).in_(pairs), columns.since < until)
         .where(or_(columns.until.is_(None), columns.until > since))
-        .order_by(columns.namespace, columns.pool, columns.since, columns.kind, columns.subject)
+        .order_by(columns.namespace, columns.pool, columns.since, columns.kind, columns.subject, columns.id)
     )
     return [rows.interval(row) for row in connection.execute(statement)]
