@@ -1,0 +1,55 @@
+"""Deliver what billing has not heard of, account by account and in order (behaviour.md M7).
+
+Events are marked only after billing has confirmed them, and asked for again from the first one that is not marked. So a
+crash, or a lost answer, at any point sends some of them again, under the same ids and in the same order, and skips none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from reserved_capacity.ledger_ports import BillingSink, Event, Outbox, SinkRefused
+from reserved_capacity.ports import Clock
+
+BATCH = 100
+CLAIM_SECONDS = 90.0
+"""Longer than one delivery with all its attempts takes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """What one turn has done. `more`: come again at once; `busy`: another operator is at it, come again when its claim has
+    run out."""
+
+    delivered: int = 0
+    more: bool = False
+    busy: bool = False
+
+
+async def deliver(
+    outbox: Outbox, sink: BillingSink, account: str, *, owner: str, clock: Clock, limit: int = BATCH
+) -> Delivery:
+    """One batch of an account. Raises what the ports raise: SinkRefused if billing does not take the first event, which
+    then holds up its account, since nothing may be left out and the order is promised."""
+    if not await outbox.claim(account, owner, now=clock.now(), seconds=CLAIM_SECONDS):
+        return Delivery(busy=True)
+    events = await outbox.pending(account, limit)
+    if not events:
+        return Delivery()
+    taken = await _send(sink, events)
+    await outbox.delivered(taken)
+    return Delivery(len(taken), more=len(taken) < len(events) or len(events) == limit)
+
+
+async def _send(sink: BillingSink, events: Sequence[Event]) -> Sequence[Event]:
+    """The events that billing has confirmed: all, or where it refuses them together, so many of the first as it takes."""
+    while True:
+        try:
+            await sink.deliver(events)
+        except SinkRefused:
+            if len(events) == 1:
+                raise
+            events = events[: len(events) // 2]
+        else:
+            return events
