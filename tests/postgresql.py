@@ -56,6 +56,7 @@ class Postgres:
         return self.url(name)
 
     def start(self) -> None:
+        """From the main thread, or the server ends with the thread that started it. Running already: nothing happens."""
         options = [part for name, value in self._settings.items() for part in ("-c", f"{name}={value}")]
         for _ in range(600):
             # After a kill the server's children may be a moment behind, and a new one does not start beside them.
