@@ -24,6 +24,11 @@ class Term(StrEnum):
     def days(self) -> int:
         return 90 if self is Term.THREE_MONTHS else 365
 
+    @property
+    def months(self) -> int:
+        """So many monthly prices are the price of the term."""
+        return 3 if self is Term.THREE_MONTHS else 12
+
 
 class RenewalPolicy(StrEnum):
     EXPIRE = "Expire"

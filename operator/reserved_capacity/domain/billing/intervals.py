@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
+from typing import Final
+
+MOMENT: Final = timedelta(microseconds=1)
+"""The grain of time in which CU are counted, so that they are counted in integers."""
+DAY_MOMENTS: Final = timedelta(days=1) // MOMENT
 
 
 class IntervalKind(StrEnum):
@@ -16,7 +21,11 @@ class IntervalKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Interval:
-    """`until` None: it lasts. Half-open: [since, until)."""
+    """`until` None: it lasts. Half-open: [since, until).
+
+    Intervals of one subject do not overlap. A time that none of a commitment covers is unknown, which is not the same as
+    an interval with 0 CU: while nobody saw the pool, nothing is taken for missing (M9).
+    """
 
     namespace: str
     pool: str
@@ -26,3 +35,9 @@ class Interval:
     compute_units: int
     since: datetime
     until: datetime | None = None
+
+    def moments_between(self, start: datetime, end: datetime) -> int:
+        """How much of [start, end) the interval covers, in units of MOMENT."""
+        since = max(self.since, start)
+        until = end if self.until is None else min(self.until, end)
+        return (until - since) // MOMENT if since < until else 0
