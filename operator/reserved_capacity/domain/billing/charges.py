@@ -28,14 +28,15 @@ PLANNED: Final = frozenset({EntryKind.CHARGE, EntryKind.SHORTFALL, EntryKind.PRE
 
 @dataclass(frozen=True, slots=True)
 class Tariff:
-    """What a whole term would cost at one rate: numerator / denominator minor units a day, and one rate's days sum to it.
+    """What a term of so many days costs at one rate: numerator / denominator minor units a day.
 
-    Day k of N costs T*k//N - T*(k-1)//N (M2). Kept as a fraction because a price may be finer than a minor unit: the
-    division of a day is the only one that rounds.
+    Day k of N costs T*k//N - T*(k-1)//N (M2), so the days sum to T. Kept as a fraction because a price may be finer than
+    a minor unit: the division of a day is the only one that rounds.
     """
 
     rate: Rate
     price: str
+    days: int
     numerator: int
     denominator: int
 
@@ -46,6 +47,7 @@ class Tariff:
         return cls(
             rate,
             format_price(rate.price, contract.currency),
+            term.days,
             numerator * rate.compute_units * term.months,
             denominator * term.days,
         )
@@ -58,9 +60,9 @@ class Tariff:
         """What day `number` of the term costs, the first being 1."""
         return self.through(number) - self.through(number - 1)
 
-    def from_day(self, number: int, term_days: int) -> int:
+    def from_day(self, number: int) -> int:
         """What the rest of the term costs from day `number` on."""
-        return self.through(term_days) - self.through(number - 1)
+        return self.through(self.days) - self.through(number - 1)
 
 
 def plan_days(
@@ -144,34 +146,41 @@ def _walk(
     contract: Contract, steps: tuple[Rate, ...], first: date, last: date, missing: Mapping[date, int]
 ) -> Iterator[Transaction]:
     """The rows of the days first..last, both inside the term."""
+    prepaid = contract.payment is Payment.ANNUAL_PREPAID
     tariffs = [Tariff.of(contract, rate) for rate in steps]
     index = max(number for number, rate in enumerate(steps) if rate.since <= first)
-    day = first
-    while day <= last:
+    start = contract.billing_start or first
+    for number in range((first - start).days + 1, (last - start).days + 2):
+        day = start + timedelta(days=number - 1)
         if index + 1 < len(steps) and steps[index + 1].since <= day:
             index += 1
         tariff = tariffs[index]
-        if contract.payment is Payment.ANNUAL_PREPAID and day == tariff.rate.since:
-            yield from _prepaid(contract, tariffs[index - 1] if index else None, tariff, day)
+        if prepaid and day == tariff.rate.since:
+            yield from _prepaid(contract, tariffs[index - 1] if index else None, tariff, day, number)
         if not tariff.rate.compute_units:
             return
-        yield from _day(contract, tariff, day, missing.get(day, 0))
-        day += DAY
+        amount = tariff.of_day(number)
+        note = f"day {number} of {tariff.days}"
+        books = (Book.PREPAID if prepaid else Book.RECEIVABLE, Book.REVENUE)
+        yield _row(contract, day, EntryKind.CHARGE, amount, books, tariff, note)
+        if day in missing:
+            yield from _shortfall(contract, tariff, day, amount, missing[day])
 
 
-def _prepaid(contract: Contract, before: Tariff | None, tariff: Tariff, day: date) -> Iterator[Transaction]:
+def _prepaid(
+    contract: Contract, before: Tariff | None, tariff: Tariff, day: date, number: int
+) -> Iterator[Transaction]:
     """The whole term at its start; where the rate falls, what the rest of the term costs less (M3, M6)."""
-    number, days = _number(contract, day), contract.term.days
     if before is None:
-        amount = tariff.from_day(number, days)
+        amount = tariff.from_day(number)
         if amount:
-            note = f"{days} days from {contract.billing_start}, paid in advance"
+            note = f"{tariff.days} days from {day}, paid in advance"
             books = (Book.RECEIVABLE, Book.PREPAID)
             yield _row(contract, day, EntryKind.PREPAYMENT, amount, books, tariff, note)
         return
-    saved = before.from_day(number, days) - tariff.from_day(number, days)
+    saved = before.from_day(number) - tariff.from_day(number)
     if saved:
-        note = f"{_fall(before, tariff)} for the remaining {days - number + 1} of {days} days"
+        note = f"{_fall(before, tariff)} for the remaining {tariff.days - number + 1} of {tariff.days} days"
         yield _row(contract, day, EntryKind.PRICE_CREDIT, -saved, (Book.RECEIVABLE, Book.PREPAID), tariff, note)
 
 
@@ -184,22 +193,12 @@ def _fall(before: Tariff, tariff: Tariff) -> str:
     return " and ".join(changes)
 
 
-def _day(contract: Contract, tariff: Tariff, day: date, missing: int) -> Iterator[Transaction]:
-    number = _number(contract, day)
-    amount = tariff.of_day(number)
-    owed = Book.PREPAID if contract.payment is Payment.ANNUAL_PREPAID else Book.RECEIVABLE
-    note = f"day {number} of {contract.term.days}"
-    yield _row(contract, day, EntryKind.CHARGE, amount, (owed, Book.REVENUE), tariff, note)
-    credit = shortfall_minor(amount, tariff.rate.compute_units, missing)
+def _shortfall(contract: Contract, tariff: Tariff, day: date, charge_minor: int, missing: int) -> Iterator[Transaction]:
+    credit = shortfall_minor(charge_minor, tariff.rate.compute_units, missing)
     if credit:
         hours = -(-missing * 24 // DAY_MOMENTS)
         note = f"{hours} of {tariff.rate.compute_units * 24} CU-hours not provisioned"
         yield _row(contract, day, EntryKind.SHORTFALL, -credit, (Book.RECEIVABLE, Book.CREDITS), tariff, note)
-
-
-def _number(contract: Contract, day: date) -> int:
-    """1 for the first day of the term."""
-    return (day - (contract.billing_start or day)).days + 1
 
 
 def _row(

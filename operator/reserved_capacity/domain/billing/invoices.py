@@ -43,7 +43,7 @@ class Cut:
     through: int
 
     def covers(self, day: date, number: int) -> bool:
-        return day < self.month.end and number <= self.through
+        return number <= self.through and day < self.month.end
 
 
 @dataclass(frozen=True, slots=True)

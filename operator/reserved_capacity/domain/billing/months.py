@@ -38,7 +38,7 @@ class Month:
     @property
     def end(self) -> date:
         """The day after the last one."""
-        return self.following.start
+        return date(self.year + self.number // 12, self.number % 12 + 1, 1)
 
     @property
     def following(self) -> Month:

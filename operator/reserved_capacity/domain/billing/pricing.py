@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from datetime import UTC, date, timedelta
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 
 from reserved_capacity.domain.billing.contracts import Contract, PriceSighting, Reduction
@@ -136,24 +136,21 @@ def renewed(contract: Contract, history: PriceHistory, *, term: Term | None = No
 
 
 def _price_changes(contract: Contract, history: PriceHistory) -> Iterator[_Change]:
-    """Every list price after the day of acceptance, and the one of that day.
-
-    That one is the ordered price, unless it was entered later on the same day or with an older date.
-    """
-    accepted = contract.accepted_at.astimezone(UTC).date()
-    of_that_day: PriceSighting | None = None
-    for sighting in history.of(contract.price_book, contract.term):
-        if sighting.effective_from <= accepted:
-            of_that_day = sighting
-        elif sighting.per_cu_month < contract.ordered_price:
-            yield _price_change(contract, sighting)
-    if of_that_day is not None and of_that_day.per_cu_month < contract.ordered_price:
-        yield _price_change(contract, of_that_day)
-
-
-def _price_change(contract: Contract, sighting: PriceSighting) -> _Change:
-    day = lowers_from(sighting.effective_from, sighting)
-    return _Change(day, sighting.per_cu_month, contract.compute_units)
+    """Every list price that came after the day of acceptance, and what became the list price of that very day, or of one
+    before, only after the contract was accepted: entered later on the same day, or with an older date."""
+    accepted_on = contract.accepted_at.astimezone(UTC).date()
+    newer_seen_at: datetime | None = (
+        None  # when a price of that day, but with a later date than this one, was first seen
+    )
+    for sighting in reversed(history.of(contract.price_book, contract.term)):
+        counts = sighting.effective_from > accepted_on
+        if not counts:
+            seen_at = sighting.seen_at
+            counts = seen_at > contract.accepted_at and (newer_seen_at is None or seen_at < newer_seen_at)
+            newer_seen_at = min(seen_at, newer_seen_at or seen_at)
+        if counts and sighting.per_cu_month < contract.ordered_price:
+            day = lowers_from(sighting.effective_from, sighting)
+            yield _Change(day, sighting.per_cu_month, contract.compute_units)
 
 
 def _reductions(contract: Contract) -> Iterator[_Change]:
