@@ -12,8 +12,8 @@ from datetime import datetime
 
 from .holdings import Request
 from .nodes import Claim, InventoryNode, PoolId
-from .placement import best_fit
 from .repair import LeavingNode, coverage, next_replacement
+from .vacancies import Vacancies, Vacancy
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +72,7 @@ class _Ledger:
         for name, by_pool in self.claims.items():
             for pool in by_pool:
                 self._places.setdefault(pool, set()).add(name)
+        self._vacancies: Vacancies | None = None
 
     def places(self, pool: PoolId) -> list[str]:
         """The nodes on which the pool has a claim, by name."""
@@ -99,6 +100,21 @@ class _Ledger:
             self.claims[name].pop(pool, None)
             self._places.get(pool, set()).discard(name)
         self.reasons[name].append(reason)
+        if self._vacancies is not None:
+            self._put(self._vacancies, name)
+
+    def vacancies(self) -> Vacancies:
+        """What is free, from the first claim on: most plans claim nothing."""
+        if self._vacancies is None:
+            self._vacancies = Vacancies()
+            for name in self.nodes:
+                self._put(self._vacancies, name)
+        return self._vacancies
+
+    def _put(self, vacancies: Vacancies, name: str) -> None:
+        node, free = self.nodes[name], self.free(name)
+        if node.usable:
+            vacancies.put(name, Vacancy(node.zone, free, whole=free == node.blocks))
 
     def changes(self) -> tuple[NodeClaims, ...]:
         planned = {
@@ -179,7 +195,7 @@ def _give_back(ledger: _Ledger, demand: ClaimDemand) -> None:
 
 
 def _restore(ledger: _Ledger, demand: ClaimDemand) -> None:
-    for name in sorted(set(demand.held) & set(ledger.nodes)):
+    for name in sorted(name for name in demand.held if name in ledger.nodes):
         lost = demand.held[name] - ledger.claimed(name, demand.pool)
         again = min(lost, ledger.free(name))
         if again > 0:
@@ -220,23 +236,42 @@ def _leaving(ledger: _Ledger, demand: ClaimDemand) -> list[tuple[LeavingNode, in
 
 def _rearrange(ledger: _Ledger, demand: ClaimDemand) -> None:
     """C9: enough idle blocks, nowhere in one piece: move claims to the node where the fewest of them make it fit."""
+    hopeless: Request | None = None
     for request in sorted(demand.wanted, key=lambda request: -request.blocks):
-        usable = [name for name, node in ledger.nodes.items() if node.usable]
-        idle = {name: _idle(ledger, name, demand) for name in usable}
-        if request.nodes > 1 or best_fit(idle, request, {}) is not None:
+        if request.nodes > 1 or request == hopeless or not request.blocks:
             continue  # over several nodes the whole search would be needed; one instance of that kind waits for room
-        elsewhere = sum(idle.values())
-        fitting = [
-            (request.blocks - idle[name], name)
-            for name in usable
-            if idle[name] + ledger.free(name) >= request.blocks <= elsewhere
-        ]
-        if not fitting:
+        idle = _idle_by_node(ledger, demand)
+        if request.blocks > sum(idle.values()):
             continue
-        needed, target = min(fitting)
+        if max(idle.values()) >= request.blocks:
+            continue  # there is a place
+        target = _target(ledger, idle, request.blocks)
+        if target is None:
+            hopeless = request
+            continue
+        needed = request.blocks - idle.get(target, 0)
         _collect(ledger, demand, needed, target, idle)
         blocks = ledger.claimed(target, demand.pool) + needed
         ledger.set(target, demand.pool, blocks, f"moved {needed} idle blocks here, so that {request.blocks} fit")
+
+
+def _idle_by_node(ledger: _Ledger, demand: ClaimDemand) -> dict[str, int]:
+    """Idle blocks on the usable nodes on which the pool has anything; below 0 where more is held than claimed."""
+    names = {*ledger.places(demand.pool), *(name for name in demand.held if name in ledger.nodes)}
+    return {name: _idle(ledger, name, demand) for name in sorted(names) if ledger.nodes[name].usable}
+
+
+def _target(ledger: _Ledger, idle: Mapping[str, int], wanted: int) -> str | None:
+    """The node where the fewest more blocks make so many in one piece."""
+    near = [(-blocks, name) for name, blocks in idle.items() if blocks > 0 and blocks + ledger.free(name) >= wanted]
+    if near:
+        return min(near)[1]
+    anywhere = [
+        (-idle.get(name, 0), name)
+        for name, node in ledger.nodes.items()
+        if node.usable and idle.get(name, 0) + ledger.free(name) >= wanted
+    ]
+    return min(anywhere)[1] if anywhere else None
 
 
 def _collect(ledger: _Ledger, demand: ClaimDemand, needed: int, target: str, idle: Mapping[str, int]) -> None:
@@ -269,11 +304,12 @@ def _claim(ledger: _Ledger, pool: PoolId, missing: int) -> int:
     """Claim so many blocks from what is free; returns those that nothing was found for."""
     if not missing:
         return 0
-    for zone in _zones(ledger, pool, missing):
-        for name in _nodes_for(ledger, pool, zone, missing):
-            if not missing:
-                return 0
-            taken = min(ledger.free(name), missing)
+    places = ledger.places(pool)
+    own = [name for name in places if ledger.claimed(name, pool)]
+    for zone in _zones(ledger, places, missing):
+        if not missing:
+            break
+        for name, taken in ledger.vacancies().take(zone, missing, own):
             ledger.set(name, pool, ledger.claimed(name, pool) + taken, f"claimed {taken} blocks for {pool}")
             missing -= taken
     return missing
@@ -292,37 +328,13 @@ def _claimed_at(ledger: _Ledger, name: str, pool: PoolId) -> int:
     return ledger.claimed(name, pool) if name in ledger.nodes else 0
 
 
-def _candidates(ledger: _Ledger) -> list[InventoryNode]:
-    return [node for node in ledger.nodes.values() if node.usable and ledger.free(node.name) > 0]
-
-
-def _zones(ledger: _Ledger, pool: PoolId, missing: int) -> list[str]:
+def _zones(ledger: _Ledger, places: Sequence[str], missing: int) -> list[str]:
     """Zones in the order to fill them: where the pool is, then the tightest that fits all, then the largest."""
-    free: dict[str, int] = {}
-    for node in _candidates(ledger):
-        free[node.zone] = free.get(node.zone, 0) + ledger.free(node.name)
-    home = {ledger.nodes[name].zone for name in ledger.places(pool)}
+    free = ledger.vacancies().free_by_zone()
+    home = {ledger.nodes[name].zone for name in places}
 
     def rank(zone: str) -> tuple[bool, bool, int, str]:
         fits = free[zone] >= missing
         return (zone not in home, not fits, free[zone] if fits else -free[zone], zone)
 
     return sorted(free, key=rank)
-
-
-def _nodes_for(ledger: _Ledger, pool: PoolId, zone: str, missing: int) -> list[str]:
-    """Nodes of a zone in the order to claim from them: untouched ones that are wanted whole, then the best fit."""
-    nodes = [node for node in _candidates(ledger) if node.zone == zone]
-    whole: list[str] = []
-    for node in sorted(nodes, key=lambda node: (-node.blocks, node.name)):
-        if ledger.free(node.name) == node.blocks <= missing:
-            whole.append(node.name)
-            missing -= node.blocks
-    taken = set(whole)
-    rest = [node for node in nodes if node.name not in taken]
-
-    def fit(node: InventoryNode) -> tuple[bool, int, bool, str]:
-        free = ledger.free(node.name)
-        return (free < missing, free if free >= missing else -free, not ledger.claimed(node.name, pool), node.name)
-
-    return whole + [node.name for node in sorted(rest, key=fit)]
