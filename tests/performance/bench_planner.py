@@ -21,7 +21,7 @@ from pathlib import Path
 from reserved_capacity.domain.admission import plan_holdings
 from reserved_capacity.domain.claims import ClaimDemand, ClaimPlan, plan_claims
 from reserved_capacity.domain.eligibility import InstanceFacts, OfferingFacts, PoolFacts, SnapshotFacts, judge
-from reserved_capacity.domain.holdings import Demand, HoldingsPlan, HoldingState, PoolNode, PoolState
+from reserved_capacity.domain.holdings import Demand, HoldingsPlan, HoldingState, PoolNode, PoolState, Request
 from reserved_capacity.domain.nodes import InventoryNode, PoolId
 
 NOW = datetime(2026, 3, 1, 10, 0, tzinfo=UTC)
@@ -65,6 +65,16 @@ def claimed(nodes: list[InventoryNode], plan: ClaimPlan) -> list[InventoryNode]:
     return [replace(node, claims=claims.get(node.name, node.claims)) for node in nodes]
 
 
+def holed(nodes: list[InventoryNode], demands: list[ClaimDemand]) -> tuple[list[InventoryNode], list[ClaimDemand]]:
+    """Of every claim all blocks but one are held; 100 instances of the first pool want two blocks of one node."""
+    held = [
+        {node.name: claim.blocks - 1 for node in nodes for claim in node.claims if claim.pool == each.pool}
+        for each in demands[:1]
+    ]
+    wanted = (Request(2),) * 100
+    return nodes, [replace(demands[0], held=held[0], staying=held[0], wanted=wanted), *demands[1:]]
+
+
 def pool(members: int, spare_blocks: int = BLOCKS_PER_NODE) -> PoolState:
     """Instances of one block each on whole nodes, nothing held yet; a few blocks more than they need."""
     blocks = members + spare_blocks
@@ -91,6 +101,21 @@ def crowded(state: PoolState, waiting: int) -> PoolState:
     """So many more instances than the pool has room for."""
     more = tuple(demand(len(state.demands) + index) for index in range(waiting))
     return replace(state, contracted_blocks=len(state.holdings), demands=state.demands + more)
+
+
+def unprovisioned(members: int, minimum: int) -> PoolState:
+    """Everything is ordered, and nothing has been claimed yet."""
+    demands = tuple(replace(demand(index), min_instances=minimum) for index in range(members))
+    return PoolState(members, (), (), demands)
+
+
+def fragmented(members: int, waiting: int) -> PoolState:
+    """Each node has one block that is free; so many instances want three of one node, which no move of one mends."""
+    state = granted(pool(members * 7 // 8, members // 8))
+    nodes = tuple(PoolNode(f"gpu-{index:05}", 8, usable=True) for index in range(members // 8))
+    spread = tuple(replace(each, nodes=(f"gpu-{index // 7:05}",)) for index, each in enumerate(state.holdings))
+    large = tuple(replace(demand(members + index), blocks_per_instance=3) for index in range(waiting))
+    return replace(state, nodes=nodes, holdings=spread, contracted_blocks=members, demands=state.demands + large)
 
 
 def one_more(state: PoolState) -> PoolState:
@@ -145,6 +170,7 @@ def cases() -> Iterable[Case]:
         yield Case(f"claims, {shape}: from nothing", _claims(empty, demands), 1000)
         yield Case(f"claims, {shape}: nothing to do", _claims(settled, demands), 1000)
         yield Case(f"claims, {shape}: one pool grows", _claims(settled, more), 1000)
+        yield Case(f"claims, {shape}: 100 requests want room in one piece", _claims(*holed(settled, demands)), 1000)
     fresh = pool(MEMBERS - 1)
     full = granted(fresh)
     yield Case(f"holdings, pool of {MEMBERS:,}: from nothing", _holdings(fresh), None)
@@ -154,6 +180,12 @@ def cases() -> Iterable[Case]:
     yield Case(f"holdings, pool of {MEMBERS:,}: one is gone", _holdings(one_gone(full)), 20)
     yield Case(f"holdings, pool of {MEMBERS:,}: 1 waits", _holdings(crowded(full, 1)), 20)
     yield Case(f"holdings, pool of {MEMBERS:,}: 100 wait", _holdings(crowded(full, 100)), None)
+    yield Case(
+        f"holdings, pool of {MEMBERS:,}: 100 wait for three blocks on one node", _holdings(fragmented(1000, 100)), None
+    )
+    for minimum in (1, 2):
+        waiting = unprovisioned(MEMBERS, minimum)
+        yield Case(f"holdings, nothing provisioned, {MEMBERS:,} wait, minimum {minimum}", _holdings(waiting), None)
     yield Case(f"verdicts on {MEMBERS:,} instances", judged(MEMBERS), None)
     many = [full] * POOLS
     yield Case(f"holdings, {POOLS * MEMBERS:,} members, {POOLS} pools", lambda: [plan(each) for each in many], 1000)

@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from datetime import datetime
+from itertools import chain, islice
 
 from .holdings import (
     BlockedMove,
@@ -22,13 +23,12 @@ from .holdings import (
     Request,
     Wait,
     Waiting,
-    blocks_held_by_node,
-    capacity_of,
     effective_desired,
     ordinal_of,
 )
 from .placement import Place, Room
 from .units import cu_of
+from .waits import Requests, Waits
 
 
 def plan_holdings(pool: PoolState, *, now: datetime) -> HoldingsPlan:
@@ -118,6 +118,13 @@ class _Admission:
         self.demands = {demand.instance: demand for demand in pool.demands}
         self.missing = {demand.instance: _missing(demand, self.held[demand.instance]) for demand in pool.demands}
         self.names = _free_member_names(pool)
+        self.offerings: dict[str, list[Demand]] = {}  # in order of admission
+        self.serving = Counter[str]()  # instances, by offering
+        for demand in sorted(pool.demands, key=lambda demand: demand.admission_order):
+            self.offerings.setdefault(demand.offering, []).append(demand)
+            self.serving[demand.offering] += self.held[demand.instance]
+        # What found no place; as long as nothing is granted it finds none the next time either.
+        self.in_vain: set[Requests] = set()
 
     def evacuate(self) -> dict[str, BlockedMove]:
         """Give members that have to leave their node another place; who finds none is returned, by instance.
@@ -158,6 +165,7 @@ class _Admission:
             at = self.holdings.index(holding)
             self.holdings[at] = replace(holding, state=HoldingState.RELEASING)
             self.held[holding.instance] -= 1
+            self.serving[demand.offering] -= 1
         self._hold(demand, holding.blocks, places[0])
         self.notes.append(f"moving {holding.member} from {', '.join(holding.nodes)} to {', '.join(places[0])}")
         return True
@@ -170,11 +178,11 @@ class _Admission:
         ordered = sorted(self.pool.demands, key=lambda demand: demand.admission_order)
         while self._round(ordered):
             pass
-        return {
-            demand.instance: _wait(self.pool, self.holdings, demand, self._next_batch(demand))
-            for demand in ordered
-            if self.missing[demand.instance]
-        }
+        short = [demand for demand in ordered if self.missing[demand.instance]]
+        if not short:
+            return {}
+        waits = Waits(self.pool, self.holdings)
+        return {demand.instance: waits.of(demand, self._next_batch(demand)) for demand in short}
 
     def _round(self, ordered: Sequence[Demand]) -> bool:
         served = False
@@ -187,19 +195,24 @@ class _Admission:
         """What to grant together: one instance, or all that lift the offering to its minimum; None if they cannot."""
         if demand.min_instances <= 1:
             return [demand]
-        group = [each for each in self.pool.demands if each.offering == demand.offering]
-        short = demand.min_instances - sum(self.held[each.instance] for each in group)
+        short = demand.min_instances - self.serving[demand.offering]
         if short <= 1:
             return [demand]
         # The one that asks first is part of its own batch, whatever the others' priority.
-        rest = sorted((each for each in group if each is not demand), key=lambda each: each.admission_order)
-        wanted = [each for each in (demand, *rest) for _ in range(self.missing[each.instance])]
-        return wanted[:short] if len(wanted) >= short else None
+        rest = (each for each in self.offerings[demand.offering] if each is not demand)
+        wanted = (each for each in chain((demand,), rest) for _ in range(self.missing[each.instance]))
+        batch = list(islice(wanted, short))
+        return batch if len(batch) == short else None
 
     def _grant(self, batch: Sequence[Demand]) -> bool:
-        places = self.room.place_all([each.request for each in batch])
-        if places is None:
+        requests = tuple(each.request for each in batch)
+        if requests in self.in_vain:
             return False
+        places = self.room.place_all(requests)
+        if places is None:
+            self.in_vain.add(requests)
+            return False
+        self.in_vain.clear()
         for each, place in zip(batch, places, strict=True):
             member = self._hold(each, each.blocks_per_instance, place)
             self.missing[each.instance] -= 1
@@ -210,6 +223,7 @@ class _Admission:
         member = next(self.names[demand.instance])
         self.holdings.append(Holding(demand.instance, member, blocks, place, self.now, instance_uid=demand.uid))
         self.held[demand.instance] += 1
+        self.serving[demand.offering] += 1
         return member
 
     def wanted(self, waits: dict[str, Wait], blocked: dict[str, BlockedMove]) -> tuple[Request, ...]:
@@ -239,64 +253,3 @@ def _free_member_names(pool: PoolState) -> dict[str, Iterator[str]]:
             ordinal += 1
 
     return {demand.instance: names(demand.instance) for demand in pool.demands}
-
-
-# ---------------------------------------------------------------------------------------------------------------- waits
-
-
-def _wait(pool: PoolState, holdings: Sequence[Holding], demand: Demand, batch: Sequence[Demand] | None) -> Wait:
-    have = capacity_of(pool.nodes, holdings).idle
-    if batch is None:
-        need = demand.min_instances * demand.blocks_per_instance
-        return Wait(Waiting.BELOW_MINIMUM_INSTANCES, cu_of(need), cu_of(have))
-    requests = [each.request for each in batch]
-    room = Room(pool, holdings).room_for(len(requests))
-    reason = _why(pool, holdings, requests)
-    remedy = _mending_move(pool, holdings, requests) if reason is Waiting.FRAGMENTED else ""
-    return Wait(reason, cu_of(sum(each.blocks for each in requests)), cu_of(min(have, room)), remedy)
-
-
-def _why(pool: PoolState, holdings: Sequence[Holding], requests: Sequence[Request]) -> Waiting:
-    """Why these find no place: the first reason that matches, in the order of api.md."""
-    need, capacity = sum(each.blocks for each in requests), capacity_of(pool.nodes, holdings)
-    now = Room(pool, holdings)
-    released = Room(pool, [holding for holding in holdings if holding.held])
-    soon = capacity.idle + capacity.releasing
-    if need <= released.room_for(len(requests)):
-        if soon < need <= soon + _unprovisioned(pool, holdings):
-            return Waiting.NOT_YET_PROVISIONED
-        if capacity.idle < need <= soon or released.place_all(requests) is not None:
-            return Waiting.WAITING_FOR_RELEASE
-    if need > min(now.room_for(len(requests)), capacity.idle + _idle_on_failed(pool, holdings)):
-        return Waiting.WAITING_FOR_COMPUTE_UNITS
-    return Waiting.FRAGMENTED if sum(now.free.values()) >= need else Waiting.NODES_UNHEALTHY
-
-
-def _unprovisioned(pool: PoolState, holdings: Sequence[Holding]) -> int:
-    """Blocks that are contracted and will be claimed: what members hold without a claim comes back to them alone."""
-    claimed = {node.name: node.blocks for node in pool.nodes}
-    held = blocks_held_by_node([holding for holding in holdings if holding.held])
-    left = {node.name for node in pool.nodes if node.evacuate}
-    lost = sum(max(0, blocks - claimed.get(name, 0)) for name, blocks in held.items() if name not in left)
-    return max(0, pool.contracted_blocks - sum(claimed.values()) - lost)
-
-
-def _idle_on_failed(pool: PoolState, holdings: Sequence[Holding]) -> int:
-    used = blocks_held_by_node(holdings)
-    failed = [node for node in pool.nodes if node.failed]
-    return sum(max(0, node.blocks - used.get(node.name, 0)) for node in failed)
-
-
-def _mending_move(pool: PoolState, holdings: Sequence[Holding], requests: Sequence[Request]) -> str:
-    """The smallest member whose move to another node of the pool would make room in one piece (C9), in words."""
-    for holding in sorted(holdings, key=lambda holding: (holding.blocks, holding.member)):
-        room = Room(pool, [other for other in holdings if other is not holding])
-        if not holding.held or len(holding.nodes) > 1 or holding.nodes[0] not in room.free:
-            continue
-        if room.place_all(requests) is None:
-            continue
-        elsewhere = [name for name, free in sorted(room.free.items()) if free >= holding.blocks]
-        target = next((name for name in elsewhere if name != holding.nodes[0]), None)
-        if target is not None:
-            return f"moving {holding.instance} ({holding.member}) from {holding.nodes[0]} to {target} would make room"
-    return ""

@@ -35,8 +35,18 @@ class Room:
 
     def place_all(self, requests: Sequence[Request]) -> list[Place] | None:
         """Nodes for every request, or None and nothing is taken."""
-        wanted = sum(request.blocks for request in requests)
-        if wanted > self.room_for(len(requests)):
+        places = self.find_all(requests)
+        if places is not None:
+            self.members -= len(requests)
+            for request, place in zip(requests, places, strict=True):
+                self.blocks -= request.blocks
+                for name in place:
+                    self.free[name] -= request.part
+        return places
+
+    def find_all(self, requests: Sequence[Request]) -> list[Place] | None:
+        """Nodes for every request together, if there are; nothing is taken."""
+        if sum(request.blocks for request in requests) > self.room_for(len(requests)):
             return None
         free, places = dict(self.free), dict[int, Place]()
         # Largest first: with equal sizes, the common case, this is exact.
@@ -47,17 +57,15 @@ class Room:
             for name in place:
                 free[name] -= requests[index].part
             places[index] = place
-        self.members -= len(requests)
-        self.blocks -= wanted
-        self.free = free
         return [places[index] for index in range(len(requests))]
 
 
 def best_fit(free: Mapping[str, int], request: Request, labels: Mapping[str, Mapping[str, str]]) -> Place | None:
     """The nodes on which a request leaves the least behind: one, or several that share a label's value (C8)."""
-    fitting = sorted((blocks, name) for name, blocks in free.items() if blocks >= request.part)
+    fitting = [(blocks, name) for name, blocks in free.items() if blocks >= request.part]
     if request.nodes == 1:
-        return (fitting[0][1],) if fitting else None
+        return (min(fitting)[1],) if fitting else None
+    fitting.sort()
     domains: dict[str, list[tuple[int, str]]] = {}
     for blocks, name in fitting:
         domain = labels.get(name, {}).get(request.topology_key)

@@ -76,10 +76,10 @@ class Vacancies:
         sizes = {shelf.free for shelf in self._zones[zone].shelves}
         # One node on which all fits, the tightest; or else the largest rests, so that the pool is on few nodes.
         for free in sorted(sizes, key=lambda free: (free < wanted, free if free >= wanted else -free)):
-            while wanted and (name := self._next(zone, free, preferred.get(free, []))) is not None:
+            while wanted and (tightest := self._next(zone, free, preferred.get(free, []))) is not None:
                 blocks = min(free, wanted)
-                self._remove(name, blocks)
-                taken.append((name, blocks))
+                self._remove(tightest, blocks)
+                taken.append((tightest, blocks))
                 wanted -= blocks
         return taken
 
