@@ -81,6 +81,7 @@ lock: ## Resolve requirements.lock anew from pyproject.toml (needs uv)
 	@$(COMPILE) --group dev pyproject.toml -o requirements.lock
 	@$(COMPILE) -c requirements.lock pyproject.toml -o requirements-run.lock
 	@$(COMPILE) -c requirements.lock --group build -o requirements-build.lock
+	@$(COMPILE) -c requirements.lock --group bench -o requirements-bench.lock
 
 clean: ## Stop what runs from this checkout and remove what was made here
 	@if [ -d .cluster ]; then $(BIN)/python -m e2e.demo down && $(BIN)/python -m e2e.cluster down --purge; fi
