@@ -160,7 +160,11 @@ class Halt:
 
 
 class Agreements(Protocol):
-    """What was agreed and learnt: each fact once, with the moment it was first told (ADR 0020)."""
+    """What was agreed and learnt: each fact once, with the moment it was first told (ADR 0020).
+
+    That moment, `seen_at` of a price or a reduction, goes on record as not before the end of the latest day that is posted,
+    also when a clock has jumped back: no posted day gets another price in hindsight.
+    """
 
     async def contracts(
         self,

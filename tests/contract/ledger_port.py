@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
+from random import Random
 from typing import Any, TypeVar
 
 import pytest
@@ -16,7 +17,9 @@ import pytest
 from reserved_capacity.domain.billing.contracts import Contract, Payment, PriceSighting, Reduction
 from reserved_capacity.domain.billing.history import Presence
 from reserved_capacity.domain.billing.intervals import Interval, IntervalKind
+from reserved_capacity.domain.billing.invoices import Cut, is_on
 from reserved_capacity.domain.billing.ledger import Book, EntryKind, Posting, Transaction
+from reserved_capacity.domain.billing.months import Month
 from reserved_capacity.domain.terms import Term
 from reserved_capacity.ledger_ports import (
     ClosedMonth,
@@ -172,6 +175,18 @@ class AgreementsContract:
         assert await ledger.register([contract(reductions=(again,))]) == (contract(reductions=(second, first)),)
         with pytest.raises(LedgerRefused):
             await ledger.record_reductions(TermId("po-1", 2), [first])
+
+    async def test_m3_nothing_is_seen_before_the_end_of_a_day_that_is_posted(self, ledger: Ledger) -> None:
+        await ledger.register([contract()])
+        await ledger.append([charge(1), charge(4), charge(2)], now=NOW)
+        end = datetime(2026, 3, 6, tzinfo=UTC)
+        assert charge(4).day == date(2026, 3, 5)
+        early = PriceSighting("usd", Term.ONE_YEAR, date(2024, 2, 8), Decimal("220.00"), NOW)
+        late = replace(early, per_cu_month=Decimal(200), seen_at=end + timedelta(seconds=1))
+        await ledger.record_sightings([early, late])
+        assert [each.seen_at for each in await ledger.sightings("usd")] == [end, late.seen_at]
+        reductions = await ledger.record_reductions(TermId("po-1", 1), [Reduction(day(40), 300, NOW)])
+        assert reductions == (Reduction(day(40), 300, end),)
 
     async def test_the_history_of_a_pool_follows_who_is_there(self, ledger: Ledger) -> None:
         one, two, three = (NOW + timedelta(hours=hours) for hours in (1, 2, 3))
@@ -356,6 +371,23 @@ class InvoicesContract:
         assert charge(61).day == date(2026, 5, 1)
         assert await keys(ledger.uninvoiced("acme", "USD", date(2026, 5, 1), through=9)) == april
         assert await keys(ledger.uninvoiced("acme", "EUR", end, through=9)) == [charge(1, "e").key]
+
+    async def test_m6_whatever_is_posted_when_every_row_is_on_the_invoice_that_the_rule_says(
+        self, ledger: Ledger
+    ) -> None:
+        chance = Random(5)
+        days, cut, invoiced = list(range(1, 120)), None, []
+        chance.shuffle(days)
+        for month in (Month(2026, number) for number in (3, 4, 5, 6, 7)):
+            rows = [charge(days.pop(), minor=chance.randrange(1, 9999)) for _ in range(chance.randrange(10, 24))]
+            await ledger.append(rows, now=NOW)
+            previous, cut = cut, Cut(month, await ledger.position("acme") - chance.randrange(3))
+            found = await gather(ledger.uninvoiced("acme", "USD", month.end, through=cut.through))
+            everything = await gather(ledger.entries(account="acme"))
+            assert found == [each for each in everything if is_on(each.transaction.day, each.number, cut, previous)]
+            await ledger.close_month(closed(month.number, cut.through), None)
+            invoiced += [each.number for each in found]
+        assert len(invoiced) == len(set(invoiced)) > 30
 
     async def test_m6_a_closed_month_and_its_invoice_stay_as_they_are(self, ledger: Ledger) -> None:
         await ledger.append([charge(1), charge(2)], now=NOW)

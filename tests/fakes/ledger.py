@@ -14,6 +14,7 @@ from reserved_capacity.domain.billing.history import Presence, plan_intervals
 from reserved_capacity.domain.billing.intervals import Interval, IntervalKind
 from reserved_capacity.domain.billing.ledger import Book, EntryKind, Transaction
 from reserved_capacity.domain.billing.posted import Posted, PostedContract
+from reserved_capacity.domain.terms import start_of
 from reserved_capacity.ledger_ports import (
     PAGE,
     AccountBooks,
@@ -98,7 +99,12 @@ class FakeLedger:
     async def record_sightings(self, sightings: Sequence[PriceSighting]) -> None:
         self._answer()
         for each in sightings:
-            self._sightings.setdefault((each.price_book, each.term, each.effective_from, each.per_cu_month), each)
+            key = (each.price_book, each.term, each.effective_from, each.per_cu_month)
+            self._sightings.setdefault(key, replace(each, seen_at=self._seen(each.seen_at)))
+
+    def _seen(self, moment: datetime) -> datetime:
+        last = max((each.transaction.day for each in self._entries), default=None)
+        return moment if last is None else max(moment, start_of(last + timedelta(days=1)))
 
     async def sightings(self, price_book: str) -> tuple[PriceSighting, ...]:
         self._answer()
@@ -115,7 +121,7 @@ class FakeLedger:
     def _reduce(self, term: TermId, reductions: Iterable[Reduction]) -> None:
         agreed = {(each.at, each.compute_units): each for each in self._contracts[term].reductions}
         for each in reductions:
-            agreed.setdefault((each.at, each.compute_units), each)
+            agreed.setdefault((each.at, each.compute_units), replace(each, seen_at=self._seen(each.seen_at)))
         ordered = sorted(agreed.values(), key=lambda each: (each.at, each.seen_at, each.compute_units))
         self._contracts[term] = replace(self._contracts[term], reductions=tuple(ordered))
 

@@ -3,18 +3,26 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Mapping, Sequence
-from datetime import date, datetime
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from datetime import date, datetime, timedelta
 from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, and_, func, or_, select, tuple_, update
 
 from reserved_capacity.adapters.database import rows
-from reserved_capacity.adapters.database.schema import accounts, contracts, intervals, price_sightings, reductions
+from reserved_capacity.adapters.database.schema import (
+    accounts,
+    contracts,
+    intervals,
+    price_sightings,
+    progress,
+    reductions,
+)
 from reserved_capacity.adapters.database.statements import chunks, insert_new
 from reserved_capacity.domain.billing.contracts import Contract, PriceSighting, Reduction
 from reserved_capacity.domain.billing.history import IntervalChanges, Presence, plan_intervals
 from reserved_capacity.domain.billing.intervals import Interval, IntervalKind
+from reserved_capacity.domain.terms import start_of
 from reserved_capacity.ledger_ports import LedgerRefused, PoolName, TermId
 
 
@@ -103,13 +111,14 @@ def _learn(connection: Connection, contract: Contract) -> None:
 def record_reductions(connection: Connection, term: TermId, given: Sequence[Reduction]) -> tuple[Reduction, ...]:
     if term not in by_terms(connection, [term]):
         raise LedgerRefused(f"there is no term {term.number} of {term.commitment} to reduce")
+    seen_at = _seen_at(connection)
     values = (
         {
             "commitment": term.commitment,
             "number": term.number,
             "at": each.at,
             "compute_units": each.compute_units,
-            "seen_at": each.seen_at,
+            "seen_at": seen_at(each.seen_at),
         }
         for each in given
     )
@@ -130,14 +139,29 @@ def _reductions(connection: Connection, commitments: Collection[str]) -> Mapping
     return {term: tuple(agreed) for term, agreed in found.items()}
 
 
+def last_day(connection: Connection) -> date | None:
+    """The latest day of any row."""
+    found: date | None = connection.execute(select(progress.c.last_day)).scalar()
+    return found
+
+
+def _seen_at(connection: Connection) -> Callable[[datetime], datetime]:
+    """When something goes on record as seen: not before the end of a day that is posted, whatever the clock says, or that
+    day would have had another price in hindsight (domain.billing.pricing)."""
+    last = last_day(connection)
+    earliest = start_of(last + timedelta(days=1)) if last is not None else None
+    return lambda moment: moment if earliest is None else max(moment, earliest)
+
+
 def record_sightings(connection: Connection, given: Sequence[PriceSighting]) -> None:
+    seen_at = _seen_at(connection)
     values = (
         {
             "price_book": each.price_book,
             "term": str(each.term),
             "effective_from": each.effective_from,
             "per_cu_month": rows.price_text(each.per_cu_month),
-            "seen_at": each.seen_at,
+            "seen_at": seen_at(each.seen_at),
         }
         for each in given
     )

@@ -171,6 +171,13 @@ books = _table(
     PrimaryKeyConstraint("account", "currency"),
 )
 
+progress = _table(
+    "progress",
+    Column("id", Whole, primary_key=True),
+    Column("last_day", Day, nullable=False, comment="the latest day of any row"),
+    CheckConstraint("id = 1", name="progress_is_one_row"),
+)
+
 transactions = _table(
     "transactions",
     Column("contract", Word, nullable=False),

@@ -11,7 +11,8 @@ from reserved_capacity.domain.billing.intervals import Interval, IntervalKind
 
 @dataclass(frozen=True, slots=True)
 class Presence:
-    """Somebody who has CU of a pool now. `since`: from when on, if it is known; then not from the look at it."""
+    """Somebody who has CU of a pool now; of a commitment, also that it has none. `since`: from when on, if that is known;
+    then not from the look at it."""
 
     kind: IntervalKind
     subject: str
@@ -41,7 +42,7 @@ def plan_intervals(
     who are present ended. Somebody whose CU or owner differ ends and begins anew. Nothing ends before it began, and
     nobody begins before what they had has ended: a clock that jumped back counts nothing twice.
     """
-    now_there = {(each.kind, each.subject): each for each in present if each.compute_units > 0}
+    now_there = {(each.kind, each.subject): each for each in present}
     before = {(each.kind, each.subject): each for each in lasting}
     ended = {
         key: replace(was, until=max(at, was.since))

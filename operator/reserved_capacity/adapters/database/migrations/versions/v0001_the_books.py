@@ -120,6 +120,14 @@ def _transactions() -> None:
         sqlite_with_rowid=False,
     )
     op.create_table(
+        "progress",
+        sa.Column("id", WHOLE, primary_key=True),
+        sa.Column("last_day", DAY, nullable=False, comment="the latest day of any row"),
+        sa.CheckConstraint("id = 1", name="progress_is_one_row"),
+        sqlite_strict=True,
+        sqlite_with_rowid=False,
+    )
+    op.create_table(
         "transactions",
         sa.Column("contract", WORD, nullable=False),
         sa.Column("day", DAY, nullable=False),
