@@ -11,6 +11,7 @@ import yaml
 from e2e.tools.binaries import HELM, HELM_3, KUBECONFORM
 from e2e.tools.helm import CHART, RELEASE, Helm, HelmError
 from e2e.tools.schemas import Kubeconform
+from reserved_capacity.settings import DATABASE_URL_VARIABLE
 
 Documents = list[dict[str, Any]]
 
@@ -178,8 +179,9 @@ def test_postgresql_has_no_volume_rolls_and_is_guarded_by_a_budget(helm: Helm) -
     spec = the(documents, "Deployment")["spec"]
     assert spec["strategy"]["type"] == "RollingUpdate"
     assert of_kind(documents, "PersistentVolumeClaim") + of_kind(documents, "Secret") == []
-    assert "--database-url=$(DATABASE_URL)" in container(documents)["args"]
+    assert not [argument for argument in container(documents)["args"] if "database" in argument.lower()]
     (variable,) = container(documents)["env"]
+    assert variable["name"] == DATABASE_URL_VARIABLE
     assert variable["valueFrom"]["secretKeyRef"] == {"name": "db", "key": "url"}
     budget = the(documents, "PodDisruptionBudget")["spec"]
     assert budget["unhealthyPodEvictionPolicy"] == "AlwaysAllow"

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from reserved_capacity.settings import (
+    BILLING_TOKEN_VARIABLE,
+    DATABASE_URL_VARIABLE,
     DEFAULT_METRICS_PORT,
     DEFAULT_NAMESPACE,
     DEFAULT_PROBE_PORT,
@@ -23,6 +26,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = _parser()
     given = vars(parser.parse_args(arguments))
     given.pop("command")
+    # What holds a password comes better from here: every process of a machine can read the arguments of the others.
+    given["database_url"] = given["database_url"] or os.environ.get(DATABASE_URL_VARIABLE) or None
+    given["billing_token"] = os.environ.get(BILLING_TOKEN_VARIABLE) or None
     try:
         settings = Settings(**given)
     except SettingsError as error:
@@ -53,8 +59,15 @@ def _parser() -> argparse.ArgumentParser:
         metavar="true|false",
         help="work only while holding the Lease (default: true)",
     )
-    add("--database-url", help="accepted, not used yet (default: an embedded SQLite file)")
-    add("--billing-url", help="accepted, not used yet: where CloudEvents go")
+    add(
+        "--database-url",
+        help=f"accepted, not used yet: sqlite:////path or postgresql://…; better in ${DATABASE_URL_VARIABLE} if it has a "
+        "password (default: an embedded SQLite file for each cluster, in $XDG_STATE_HOME/reserved-capacity)",
+    )
+    add(
+        "--billing-url",
+        help=f"accepted, not used yet: where CloudEvents go; a bearer token is in ${BILLING_TOKEN_VARIABLE}",
+    )
     add("--prometheus-url", help="accepted, not used yet")
     add("--metrics-port", type=int, help=f"0: any free one (default: {DEFAULT_METRICS_PORT}, or any if that is taken)")
     add("--probe-port", type=int, help=f"/livez and /readyz (default: {DEFAULT_PROBE_PORT}, or any if that is taken)")

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
+DATABASE_URL_VARIABLE = "RESERVED_CAPACITY_DATABASE_URL"
+BILLING_TOKEN_VARIABLE = "RESERVED_CAPACITY_BILLING_TOKEN"  # noqa: S105 - a name
 LEASE_NAME = "reserved-capacity"
 DEFAULT_NAMESPACE = "reserved-capacity"  # where manifests/install puts the operator and its right to the Lease
 DEFAULT_METRICS_PORT = 9090
@@ -25,8 +28,9 @@ class Settings:
     kubeconfig: Path | None = None
     namespace: str | None = None
     leader_elect: bool = True
-    database_url: str | None = None
-    billing_url: str | None = None
+    database_url: str | None = field(default=None, repr=False)
+    billing_url: str | None = field(default=None, repr=False)
+    billing_token: str | None = field(default=None, repr=False)
     prometheus_url: str | None = None
     metrics_port: int | None = None
     probe_port: int | None = None
@@ -51,3 +55,11 @@ class Settings:
             "--prometheus-url": self.prometheus_url,
         }
         return tuple(flag for flag, value in given.items() if value is not None)
+
+
+def embedded_database(environment: Mapping[str, str], cluster: str) -> str:
+    """The URL of the SQLite file that is used where no database is named: in the user's state directory, one for each
+    cluster, by the uid of its kube-system namespace. Books of two clusters in one file would take one's commitments for
+    the other's."""
+    state = environment.get("XDG_STATE_HOME") or f"{environment.get('HOME', '')}/.local/state"
+    return f"sqlite:///{state}/reserved-capacity/{cluster}.db"

@@ -5,9 +5,15 @@ from pathlib import Path
 
 import pytest
 
-from reserved_capacity.__main__ import _parser
+from reserved_capacity.__main__ import _parser, main
 from reserved_capacity.adapters.clock import OffsetClock, SystemClock
-from reserved_capacity.settings import Settings, SettingsError
+from reserved_capacity.settings import (
+    BILLING_TOKEN_VARIABLE,
+    DATABASE_URL_VARIABLE,
+    Settings,
+    SettingsError,
+    embedded_database,
+)
 
 STAMP = datetime(2026, 3, 1, tzinfo=UTC)
 
@@ -64,6 +70,29 @@ def test_every_flag_is_accepted() -> None:
     )
     assert settings.unused == ("--database-url", "--billing-url", "--prometheus-url")
     assert parsed().unused == ()
+
+
+def test_what_holds_a_password_is_taken_from_the_environment_and_is_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[Settings] = []
+
+    def run(settings: Settings) -> int:
+        seen.append(settings)
+        return 0
+
+    monkeypatch.setattr("reserved_capacity.main.run", run)
+    monkeypatch.setenv(DATABASE_URL_VARIABLE, "postgresql://u:hush@db/rc")
+    monkeypatch.setenv(BILLING_TOKEN_VARIABLE, "hush")
+    for arguments in (["run"], ["run", "--database-url=sqlite:////x"]):
+        with pytest.raises(SystemExit):
+            main(arguments)
+    assert [each.database_url for each in seen] == ["postgresql://u:hush@db/rc", "sqlite:////x"]
+    assert seen[0].billing_token == "hush"  # noqa: S105
+    assert "hush" not in repr(seen)
+
+
+def test_every_cluster_has_an_embedded_database_of_its_own() -> None:
+    assert embedded_database({"HOME": "/home/a"}, "u1") == "sqlite:////home/a/.local/state/reserved-capacity/u1.db"
+    assert embedded_database({"XDG_STATE_HOME": "/s", "HOME": "/h"}, "u2") == "sqlite:////s/reserved-capacity/u2.db"
 
 
 @pytest.mark.parametrize(
