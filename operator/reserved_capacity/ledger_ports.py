@@ -28,7 +28,21 @@ Document = Mapping[str, Any]
 PAGE = 500
 
 
-class LedgerError(Exception):
+SLOWLY_SECONDS = 60.0
+
+
+class BooksError(Exception):
+    """A call of the books or of billing that did not do what it was asked to, or of which nobody knows whether it did.
+
+    `retry_after`: seconds until it is worth another try; None: soon, then with growing delay. `needs_somebody`: it will
+    fail until a person has done something.
+    """
+
+    retry_after: float | None = None
+    needs_somebody = False
+
+
+class LedgerError(BooksError):
     """An operation on the books that was not carried out, or of which nobody knows whether it was."""
 
 
@@ -39,13 +53,21 @@ class LedgerUnavailable(LedgerError):
 class LedgerFull(LedgerError):
     """The database has no room left. Trying again helps once somebody has made room; nothing that was written is lost."""
 
+    needs_somebody = True
+
 
 class LedgerUnusable(LedgerError):
     """The database is damaged, is none, or is of a newer operator: only a person can mend that; try again slowly."""
 
+    retry_after = SLOWLY_SECONDS
+    needs_somebody = True
+
 
 class LedgerRefused(LedgerError):
     """What was to be written contradicts what stands in the books, or itself: a defect of ours; nothing was written."""
+
+    retry_after = SLOWLY_SECONDS
+    needs_somebody = True
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -315,7 +337,7 @@ class Ledger(Agreements, Postings, Invoices, Outbox, Protocol):
     """The books. One database a cluster; any number of operators."""
 
 
-class SinkError(Exception):
+class SinkError(BooksError):
     """Billing has not confirmed. It may have taken some or all of the events: they are sent again, under the same ids."""
 
 
@@ -329,6 +351,9 @@ class SinkUnavailable(SinkError):
 
 class SinkRefused(SinkError):
     """Billing will not take these however often they are sent (4xx): a person has to look at either side."""
+
+    retry_after = SLOWLY_SECONDS
+    needs_somebody = True
 
 
 class BillingSink(Protocol):

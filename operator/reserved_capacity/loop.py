@@ -15,6 +15,7 @@ from datetime import datetime
 
 import structlog
 
+from reserved_capacity.ledger_ports import BooksError
 from reserved_capacity.ports import (
     OUR_KINDS,
     ApiError,
@@ -39,6 +40,7 @@ Reconciler = Callable[[Key], Awaitable[datetime | None]]
 Route = Callable[[Resource, JsonObject | None, JsonObject | None, Store], Iterable[Key]]
 
 FORBIDDEN_RETRY_SECONDS = 60.0
+LONGEST_WAIT_FOR_BOOKS_SECONDS = 600.0
 DEADLINE_POLL_SECONDS = 1.0
 
 
@@ -133,6 +135,9 @@ class Loop:
         except ApiError as error:
             outcome = type(error).__name__
             self._try_again(key, error)
+        except BooksError as error:
+            outcome = type(error).__name__
+            self._come_back(key, error)
         except Exception:
             outcome = "error"
             log.exception("reconcile failed", key=str(key), retry_in=round(self.queue.retry(key), 2))
@@ -145,6 +150,16 @@ class Loop:
         if ref is not None:
             await self.cluster.get(ref)
             del self._doubtful[key]
+
+    def _come_back(self, key: Key, error: BooksError) -> None:
+        """The books or billing are away: nothing of the cluster is in doubt, and nobody else waits."""
+        if error.retry_after is not None:
+            delay = min(error.retry_after, LONGEST_WAIT_FOR_BOOKS_SECONDS)
+            self.queue.add(key, delay)
+        else:
+            delay = self.queue.retry(key)
+        say = log.error if error.needs_somebody else log.warning
+        say("books call failed", key=str(key), kind=type(error).__name__, error=str(error), retry_in=round(delay, 2))
 
     def _try_again(self, key: Key, error: ApiError) -> None:
         if error.ref is not None:

@@ -9,7 +9,15 @@ from typing import Any
 import pytest
 
 from reserved_capacity.adapters.remembering import RememberingCluster
-from reserved_capacity.loop import FORBIDDEN_RETRY_SECONDS, Loop
+from reserved_capacity.ledger_ports import (
+    SLOWLY_SECONDS,
+    LedgerFull,
+    LedgerUnavailable,
+    LedgerUnusable,
+    SinkRefused,
+    SinkUnavailable,
+)
+from reserved_capacity.loop import FORBIDDEN_RETRY_SECONDS, LONGEST_WAIT_FOR_BOOKS_SECONDS, Loop
 from reserved_capacity.ports import (
     ACCELERATOR_CLASSES,
     MODEL_INSTANCES,
@@ -161,6 +169,13 @@ async def test_a_deadline_wakes_its_key_and_none_removes_it(world: World) -> Non
         (ValueError("a defect"), 0.0, 0.1),
         (Throttled("x", retry_after=7.0), 7.0, 7.0),
         (Forbidden("x"), FORBIDDEN_RETRY_SECONDS, FORBIDDEN_RETRY_SECONDS),
+        (LedgerUnavailable("x"), 0.0, 0.1),
+        (LedgerFull("x"), 0.0, 0.1),
+        (LedgerUnusable("x"), SLOWLY_SECONDS, SLOWLY_SECONDS),
+        (SinkUnavailable("x"), 0.0, 0.1),
+        (SinkUnavailable("x", retry_after=9.0), 9.0, 9.0),
+        (SinkUnavailable("x", retry_after=1e6), LONGEST_WAIT_FOR_BOOKS_SECONDS, LONGEST_WAIT_FOR_BOOKS_SECONDS),
+        (SinkRefused("x"), SLOWLY_SECONDS, SLOWLY_SECONDS),
     ],
 )
 async def test_every_failure_is_tried_again_after_its_time(
