@@ -237,7 +237,8 @@ class Postings(Protocol):
 
         Due are those with a billing_start before `today` and no Charge for the last charged day before `today`. Fewer
         than `limit`: there are no more. The page moves on by `after`, whether or not its contracts were posted, so one
-        that cannot be posted stops no other.
+        that cannot be posted stops no other. Whoever has many days to catch up takes smaller pages: what is appended
+        together is one transaction.
         """
 
     async def posted(self, terms: Sequence[TermId]) -> tuple[PostedContract, ...]:

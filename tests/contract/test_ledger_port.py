@@ -15,10 +15,15 @@ from tests.fakes.ledger import FakeLedger
 
 
 @pytest.fixture(params=["fake", "sqlite", "postgresql"])
-async def ledger(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Ledger]:
+async def ledger(
+    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[Ledger]:
     if request.param == "fake":
         yield FakeLedger()
         return
+    # What is read in pages is read in more than one.
+    monkeypatch.setattr("reserved_capacity.adapters.database.ledger.STREAM_PAGE", 2)
+    monkeypatch.setattr("reserved_capacity.adapters.database.ledger.POOLS_PAGE", 1)
     sqlite = request.param == "sqlite"
     database = Database(f"sqlite:///{tmp_path}/books.db" if sqlite else request.getfixturevalue("postgres").create())
     yield SqlLedger(database)

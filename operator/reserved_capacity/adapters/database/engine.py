@@ -23,7 +23,7 @@ from reserved_capacity.adapters.database.upgrading import upgrade
 Result = TypeVar("Result")
 
 LOCK_WAIT_SECONDS = 10.0
-STATEMENT_SECONDS = 60
+STATEMENT_SECONDS = 30
 CONNECT_SECONDS = 5
 # SQLite has one writer, and a reader beside it gains nothing that is worth a second thread.
 THREADS: Mapping[str, int] = {"sqlite": 1, "postgresql": 4}

@@ -21,5 +21,6 @@ def upgrade(engine: Engine) -> None:
     with _one_at_a_time, engine.begin() as connection:  # SQLite: BEGIN IMMEDIATE, so this is the only writer
         if engine.dialect.name == "postgresql":
             connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _LOCK})
+            connection.execute(text("SET LOCAL statement_timeout = 0"))  # a large table takes as long as it takes
         config.attributes["connection"] = connection
         command.upgrade(config, "head")
