@@ -1,6 +1,7 @@
 # `make` alone shows what there is. Everything works on a fresh clone: Python 3.11, Go 1.26, kubectl and a shell.
 
 PYTHON ?= python3.11
+PYTHON312 ?= python3.12
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 COMPILE := uv pip compile --quiet --generate-hashes --no-emit-index-url --no-emit-find-links --no-header --python-version 3.11 --universal
@@ -9,7 +10,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet install
 .DEFAULT_GOAL := help
 # The order of prerequisites is the order of work: one cluster, two cores.
 .NOTPARALLEL:
-.PHONY: help install cluster cluster-down demo demo-down test announce-test unit e2e simulate check generate lock clean
+.PHONY: help install cluster cluster-down demo demo-down test announce-test unit e2e simulate prove-money focus check generate lock clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z][a-z0-9-]*:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -59,6 +60,17 @@ e2e: $(INSTALLED) ## The end-to-end suite, on a cluster that it starts and stops
 simulate: $(INSTALLED) ## Seeded worlds against the invariants (SEEDS=500)
 	@$(BIN)/python -m tests.simulation --seeds $(or $(SEEDS),500)
 
+prove-money: $(INSTALLED) ## Charges and invoices against a second implementation, on random contracts (CASES=1000000)
+	@$(BIN)/python -m tests.money --cases $(or $(CASES),1000000)
+
+focus: $(INSTALLED) .focus/.installed ## The FOCUS export against the FinOps Foundation's validator (Python 3.12 only: PYTHON312=…)
+	@FOCUS_PYTHON=.focus/bin/python $(BIN)/pytest tests/focus -n0 -q -s
+
+.focus/.installed:
+	@'$(PYTHON312)' -m venv --clear .focus || { echo 'focus: needs Python 3.12; name one with `make focus PYTHON312=/path/to/python3.12`' >&2; exit 1; }
+	@.focus/bin/python -m pip --disable-pip-version-check --quiet install 'focus-validator==2.2.1' 'pyarrow<22'
+	@touch $@
+
 check: $(INSTALLED) ## Style, types, import rules, dependencies, generated files
 	@$(BIN)/ruff check --quiet .
 	@$(BIN)/ruff format --check --quiet .
@@ -85,5 +97,5 @@ lock: ## Resolve requirements.lock anew from pyproject.toml (needs uv)
 
 clean: ## Stop what runs from this checkout and remove what was made here
 	@if [ -d .cluster ]; then $(BIN)/python -m e2e.demo down && $(BIN)/python -m e2e.cluster down --purge; fi
-	@rm -rf .venv .cluster .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache build dist
+	@rm -rf .venv .focus .cluster .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache build dist
 	@find e2e operator tests -type d -name __pycache__ -prune -exec rm -rf {} +

@@ -52,7 +52,8 @@ def replayed(story: Story) -> Books:
         while entries and entries[0].entered_at <= seconds:
             books.sightings.append(_sighting(entries.pop(0), now))
         agreed = _reductions(story, before=last, now=seconds)
-        books.contracts = [replace(each, reductions=each.reductions + agreed) for each in books.contracts]
+        if agreed:
+            books.contracts = [replace(each, reductions=each.reductions + agreed) for each in books.contracts]
         last = seconds
         books.provisioned = _provisioned(story, seconds)
         _close(books, story, now)

@@ -76,7 +76,7 @@ def tell(seed: int) -> Story:
     used_at = max(accepted_at, _moment(chance, accepted_at // DAY + chance.choice((0, 0, 1, 3, 40))))
     terms = _terms(chance)
     start = used_at // DAY + 1
-    last_look = start + (sum(terms) if chance.random() < 0.4 else chance.randint(1, sum(terms)))
+    last_look = start + (sum(terms) if chance.random() < 0.3 else chance.randint(1, sum(terms)))
     compute_units = 100 * chance.choice((1, 3, 6, 7, 100, 12_345))
     return Story(
         accepted_at=accepted_at,

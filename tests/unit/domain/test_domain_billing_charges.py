@@ -10,7 +10,14 @@ from itertools import pairwise
 
 import pytest
 
-from reserved_capacity.domain.billing.charges import charge_of, correction, next_due, plan_days, shortfall_minor
+from reserved_capacity.domain.billing.charges import (
+    charge_of,
+    correction,
+    cost_of,
+    next_due,
+    plan_days,
+    shortfall_minor,
+)
 from reserved_capacity.domain.billing.contracts import Contract, Payment
 from reserved_capacity.domain.billing.intervals import DAY_MOMENTS, Interval
 from reserved_capacity.domain.billing.ledger import Book, EntryKind, Transaction
@@ -277,6 +284,25 @@ def test_what_a_day_costs_can_be_asked_before_it_is_posted(day: str) -> None:
     history = seen(LIST, CUT)
     posted = {row.day: row.amount_minor for row in close(contract(), history)}
     assert charge_of(contract(), history, on(day)) == posted[on(day)]
+
+
+@pytest.mark.parametrize(
+    ("first", "end"),
+    [
+        ("2026-01-01", "2028-01-01"),
+        ("2026-06-01", "2026-06-30"),
+        ("2026-06-08", "2026-06-09"),
+        ("2027-03-01", "2027-03-02"),
+    ],
+)
+def test_what_some_days_cost_is_the_sum_of_their_charges(first: str, end: str) -> None:
+    ended = contract(reductions=(reduction("2027-01-01", 0, "2026-05-01T00:00:00"),))
+    for what in (contract(), ended):
+        rows = close(what, seen(LIST, CUT))
+        assert cost_of(what, seen(LIST, CUT), on(first), on(end)) == sum(
+            row.amount_minor for row in rows if on(first) <= row.day < on(end)
+        )
+    assert cost_of(contract(None), seen(LIST), on(first), on(end)) == 0
 
 
 @pytest.mark.parametrize("day", ["2026-03-01", "2027-03-02"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from datetime import date, timedelta
 
@@ -10,13 +11,12 @@ import pytest
 from reserved_capacity.domain.billing.charges import correction, plan_days
 from reserved_capacity.domain.billing.contracts import Contract, Payment
 from reserved_capacity.domain.billing.intervals import Interval
+from reserved_capacity.domain.billing.invoice_document import document_of
 from reserved_capacity.domain.billing.invoices import (
-    Cut,
     Invoice,
     InvoiceKind,
     InvoiceLine,
     closes_at,
-    is_on,
     monthly_invoice,
     months_to_close,
     prepayment_invoice,
@@ -140,24 +140,13 @@ def test_m6_the_same_rows_in_another_order_are_the_same_invoice() -> None:
     assert invoice(JUNE, rows) == invoice(JUNE, rows[::-1])
 
 
-# ------------------------------------------------------------------------------------------------------- which rows
+# ------------------------------------------------------------------------------------------------------- which months
 
 
-def test_m6_a_row_that_is_found_after_the_close_is_on_the_next_invoice_as_a_line_of_its_own() -> None:
-    march, april = Cut(MARCH, 40), Cut(MARCH.following, 75)
-    late = rows_of(MARCH)[-1]
-    assert is_on(late.day, 39, march, None)
-    assert not is_on(late.day, 41, march, None)
-    assert is_on(late.day, 41, april, march)
-    assert not is_on(late.day, 39, april, march)
-    lines = invoice(april.month, [*rows_of(april.month), late]).lines
+def test_m6_a_row_that_was_found_after_its_month_was_closed_is_a_line_of_its_own() -> None:
+    april = MARCH.following
+    lines = invoice(april, [*rows_of(april), rows_of(MARCH)[-1]]).lines
     assert [(line.days, line.earlier) for line in lines] == [(1, True), (30, False)]
-
-
-def test_m6_days_after_the_month_wait_for_their_own_invoice_although_they_are_posted() -> None:
-    march, april = Cut(MARCH, 40), Cut(MARCH.following, 75)
-    assert not is_on(on("2026-04-01"), 35, march, None)
-    assert is_on(on("2026-04-01"), 35, april, march)
 
 
 def test_m6_a_month_closes_a_day_after_its_end() -> None:
@@ -179,6 +168,38 @@ def test_an_invoice_of_two_contracts_and_terms_sums_to_their_rows() -> None:
     short = contract("2026-02-10", term=Term.THREE_MONTHS, price="260.00", id_="po-2")
     rows = rows_of(month, contract(), short, replace(short, number=2, billing_start=on("2026-05-11")))
     assert invoice(month, rows).due_minor == sum(row.amount_minor for row in rows)
+
+
+def test_m6_an_invoice_is_kept_and_sent_as_a_json_object_with_decimal_strings() -> None:
+    shown = (provisioned(200, "2026-03-04T00:00:00", "2026-03-06T00:00:00"),)
+    found = document_of(invoice(MARCH, rows_of(MARCH, shown=shown)))
+    assert json.loads(json.dumps(found)) == found
+    assert {name: value for name, value in found.items() if name != "lines"} == {
+        "number": "acme-USD-2026-03",
+        "kind": "Monthly",
+        "account": "acme",
+        "currency": "USD",
+        "month": "2026-03",
+        "issuedAt": "2026-04-02T00:00:00Z",
+        "charges": "65095.89",
+        "prepayment": "0.00",
+        "credits": "-1446.58",
+        "drawnDown": "0.00",
+        "due": "63649.31",
+    }
+    assert found["lines"][1] == {
+        "commitment": "po-1",
+        "kind": "Shortfall",
+        "firstDay": "2026-03-04",
+        "lastDay": "2026-03-05",
+        "days": 2,
+        "computeUnits": 300,
+        "price": "220.00",
+        "amount": "-1446.58",
+        "drawnDown": "0.00",
+        "earlier": False,
+        "note": "",
+    }
 
 
 # ------------------------------------------------------------------------------------------------------------ months

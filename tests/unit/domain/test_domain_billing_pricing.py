@@ -171,6 +171,19 @@ def test_m8_a_renewal_has_the_compute_units_that_are_left_and_the_reductions_tha
     )
 
 
+def test_m8_a_reduction_that_leaves_more_than_there_is_gives_nothing_back() -> None:
+    before, then = (
+        reduction("2026-06-01", 100, "2026-05-01T00:00:00"),
+        reduction("2027-06-01", 200, "2026-05-01T00:00:00"),
+    )
+    second = renewed(contract(reductions=(before, then)), seen(LIST))
+    assert second is not None
+    assert (second.compute_units, compute_units_on(second, on("2027-07-01"))) == (100, 100)
+    third = renewed(second, seen(LIST))
+    assert third is not None
+    assert third.compute_units == 100
+
+
 def test_m8_what_is_entered_after_the_renewal_raises_nothing_also_with_an_older_date() -> None:
     history = seen(LIST, ("2027-03-01", "400.00", "2027-03-05T00:00:00"))
     following = renewed(contract(), history)

@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
+from itertools import zip_longest
 from typing import Final
 
 from reserved_capacity.domain.billing.contracts import Contract, Payment
@@ -19,7 +20,7 @@ from reserved_capacity.domain.billing.intervals import DAY_MOMENTS, Interval, In
 from reserved_capacity.domain.billing.ledger import Book, EntryKind, Posting, Transaction
 from reserved_capacity.domain.billing.money import format_price, minor_ratio
 from reserved_capacity.domain.billing.pricing import PriceHistory, Rate, rates
-from reserved_capacity.domain.terms import start_of
+from reserved_capacity.domain.terms import Term, start_of
 
 DAY: Final = timedelta(days=1)
 PLANNED: Final = frozenset({EntryKind.CHARGE, EntryKind.SHORTFALL, EntryKind.PREPAYMENT, EntryKind.PRICE_CREDIT})
@@ -41,16 +42,19 @@ class Tariff:
     denominator: int
 
     @classmethod
-    def of(cls, contract: Contract, rate: Rate) -> Tariff:
-        numerator, denominator = minor_ratio(rate.price, contract.currency)
-        term = contract.term
+    def priced(cls, rate: Rate, term: Term, currency: str) -> Tariff:
+        numerator, denominator = minor_ratio(rate.price, currency)
         return cls(
-            rate,
-            format_price(rate.price, contract.currency),
-            term.days,
-            numerator * rate.compute_units * term.months,
-            denominator * term.days,
+            rate=rate,
+            price=format_price(rate.price, currency),
+            days=term.days,
+            numerator=numerator * rate.compute_units * term.months,
+            denominator=denominator * term.days,
         )
+
+    @classmethod
+    def of(cls, contract: Contract, rate: Rate) -> Tariff:
+        return cls.priced(rate, contract.term, contract.currency)
 
     def through(self, days: int) -> int:
         """What the first so many days of the term cost at this rate, in minor units."""
@@ -86,7 +90,7 @@ def plan_days(
     if first > last:
         return ()
     missing = missing_by_day(contract, steps, provisioned, first, last)
-    return tuple(row for row in _walk(contract, steps, first, last, missing))
+    return tuple(_walk(contract, steps, first, last, missing))
 
 
 def next_due(contract: Contract, *, posted_through: date | None) -> datetime | None:
@@ -100,12 +104,23 @@ def next_due(contract: Contract, *, posted_through: date | None) -> datetime | N
     return start_of(day + DAY) if day < contract.end else None
 
 
-def charge_of(contract: Contract, history: PriceHistory, day: date) -> int:
-    """What a UTC day of the term costs, in minor units, posted or not; 0 outside the term."""
-    if contract.billing_start is None or contract.end is None or not contract.billing_start <= day < contract.end:
+def cost_of(contract: Contract, history: PriceHistory, first: date, end: date) -> int:
+    """What the days in [first, end) cost that belong to the term, in minor units, posted or not."""
+    if contract.billing_start is None or contract.end is None:
         return 0
-    rate = next(rate for rate in reversed(rates(contract, history)) if rate.since <= day)
-    return Tariff.of(contract, rate).of_day((day - contract.billing_start).days + 1)
+    steps, total = rates(contract, history), 0
+    for rate, following in zip_longest(steps, steps[1:]):
+        since, until = max(first, rate.since), min(end, following.since if following else contract.end)
+        if since < until:
+            tariff = Tariff.of(contract, rate)
+            before = (since - contract.billing_start).days
+            total += tariff.through(before + (until - since).days) - tariff.through(before)
+    return total
+
+
+def charge_of(contract: Contract, history: PriceHistory, day: date) -> int:
+    """What a UTC day costs, in minor units, posted or not; 0 outside the term."""
+    return cost_of(contract, history, day, day + DAY)
 
 
 def missing_by_day(
@@ -147,6 +162,7 @@ def _walk(
 ) -> Iterator[Transaction]:
     """The rows of the days first..last, both inside the term."""
     prepaid = contract.payment is Payment.ANNUAL_PREPAID
+    books = (Book.PREPAID if prepaid else Book.RECEIVABLE, Book.REVENUE)
     tariffs = [Tariff.of(contract, rate) for rate in steps]
     index = max(number for number, rate in enumerate(steps) if rate.since <= first)
     start = contract.billing_start or first
@@ -161,7 +177,6 @@ def _walk(
             return
         amount = tariff.of_day(number)
         note = f"day {number} of {tariff.days}"
-        books = (Book.PREPAID if prepaid else Book.RECEIVABLE, Book.REVENUE)
         yield _row(contract, day, EntryKind.CHARGE, amount, books, tariff, note)
         if day in missing:
             yield from _shortfall(contract, tariff, day, amount, missing[day])

@@ -1,9 +1,9 @@
 """Invoices: what the books say, put together for one customer, one currency and one UTC month (behaviour.md M6).
 
 An invoice follows from its rows alone, so it is the same whoever makes it, and it is never changed: what is found later is on
-the next one. To know which rows those are, the books store for each month that was closed the number of the account's last
-row at that moment (`Cut`). A row is on the first invoice whose cut has it: its day lies before the end of the month, and its
-number is not beyond the cut's. Nothing is ever written to the rows themselves.
+the next one. Which rows those are is kept beside the rows, not in them: for each month that was closed, the number of the
+account's last row at that moment. An invoice has the rows of days before the end of its month that no closed month has
+(ledger_ports, `uninvoiced`; ADR 0022).
 
 A Prepayment has an invoice of its own at the start of the term; the monthly ones show the charges that draw it down, and ask
 for nothing that was paid.
@@ -33,17 +33,6 @@ _SUMMED: Final = frozenset({EntryKind.CHARGE, EntryKind.SHORTFALL})
 class InvoiceKind(StrEnum):
     MONTHLY = "Monthly"
     PREPAYMENT = "Prepayment"
-
-
-@dataclass(frozen=True, slots=True)
-class Cut:
-    """A closed month of an account and currency: `through` is the number of the account's last row at that moment."""
-
-    month: Month
-    through: int
-
-    def covers(self, day: date, number: int) -> bool:
-        return number <= self.through and day < self.month.end
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,11 +88,6 @@ def months_to_close(first_day: date | None, closed: Month | None, now: datetime)
         return ()
     start = first_day if closed is None else max(first_day, closed.end)
     return tuple(month for month in months_between(start, now.astimezone(UTC).date()) if closes_at(month) <= now)
-
-
-def is_on(day: date, number: int, cut: Cut, previous: Cut | None) -> bool:
-    """Is a row of that UTC day and number on the invoice of `cut`? `previous` is the cut before it."""
-    return cut.covers(day, number) and not (previous is not None and previous.covers(day, number))
 
 
 def monthly_invoice(account: str, currency: str, month: Month, rows: Iterable[Transaction]) -> Invoice | None:

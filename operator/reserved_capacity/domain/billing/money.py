@@ -47,6 +47,11 @@ def format_minor(minor: int, currency: str) -> str:
     return f"{sign}{text[:-digits]}.{text[-digits:]}" if digits else f"{sign}{text}"
 
 
+def to_decimal(minor: int, currency: str) -> Decimal:
+    """The same as a decimal number with the currency's places, for fields on the wire."""
+    return Decimal(minor).scaleb(-minor_digits(currency))
+
+
 def format_price(price: Decimal, currency: str) -> str:
     """A unit price with at least the currency's decimal places: equal prices give equal texts."""
     whole, _, fraction = format(price, "f").partition(".")

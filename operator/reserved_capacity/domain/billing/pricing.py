@@ -34,6 +34,13 @@ class PriceHistory:
     def of(self, price_book: str, term: Term) -> tuple[PriceSighting, ...]:
         return self._groups.get((price_book, term), ())
 
+    def list_price(self, price_book: str, term: Term, day: date, *, known_by: datetime) -> Decimal | None:
+        """The list price in force on a UTC day, as it had been seen by a moment; None when none had."""
+        for sighting in reversed(self.of(price_book, term)):
+            if sighting.effective_from <= day and sighting.seen_at <= known_by:
+                return sighting.per_cu_month
+        return None
+
 
 @dataclass(frozen=True, slots=True)
 class Rate:
@@ -67,7 +74,7 @@ def price_on(contract: Contract, history: PriceHistory, day: date) -> Decimal:
 def compute_units_on(contract: Contract, day: date) -> int:
     """The CU that are charged on a UTC day: those ordered, less what was agreed to be given back."""
     left = (each.compute_units for each in contract.reductions if lowers_from(each.at, each) <= day)
-    return min(left, default=contract.compute_units) if contract.reductions else contract.compute_units
+    return min((contract.compute_units, *left))
 
 
 def rates(contract: Contract, history: PriceHistory) -> tuple[Rate, ...]:
@@ -107,6 +114,12 @@ def charged_until(contract: Contract) -> date | None:
     return max(start, min((end, *ended)))
 
 
+def runs_on(contract: Contract, day: date) -> bool:
+    """Is a UTC day one that is charged?"""
+    start, until = contract.billing_start, charged_until(contract)
+    return start is not None and until is not None and start <= day < until
+
+
 def renewed(contract: Contract, history: PriceHistory, *, term: Term | None = None) -> Contract | None:
     """The next term of a commitment: it starts on the day on which this one ends, with the CU that are left, at the list
     price in force on that day (M8). None when this term has no end yet, or nothing is left to renew.
@@ -126,13 +139,9 @@ def renewed(contract: Contract, history: PriceHistory, *, term: Term | None = No
         billing_start=start,
         reductions=tuple(each for each in contract.reductions if lowers_from(each.at, each) > start),
     )
-    known = [
-        sighting.per_cu_month
-        for sighting in history.of(following.price_book, following.term)
-        if sighting.effective_from <= start and sighting.seen_at <= start_of(start)
-    ]
+    listed = history.list_price(following.price_book, following.term, start, known_by=start_of(start))
     last_price = price_on(contract, history, start - timedelta(days=1))
-    return replace(following, ordered_price=known[-1] if known else last_price)
+    return replace(following, ordered_price=last_price if listed is None else listed)
 
 
 def _price_changes(contract: Contract, history: PriceHistory) -> Iterator[_Change]:
