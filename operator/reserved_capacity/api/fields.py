@@ -21,8 +21,9 @@ INSTANCE_NAME: Final = r"^[a-z]([-a-z0-9]{0,38}[a-z0-9])?$"
 TOKEN: Final = r"^[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?$"  # noqa: S105  a label value, not a secret
 QUALIFIED_NAME: Final = r"^([a-z0-9]([-a-z0-9.]*[a-z0-9])?/)?[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?$"
 DURATION: Final = r"^([0-9]+h)?([0-9]+m)?([0-9]+s)?$"
-MONEY: Final = r"^[0-9]{1,15}(\.[0-9]{1,2})?$"
-SIGNED_MONEY: Final = r"^-?[0-9]{1,15}(\.[0-9]{1,2})?$"
+# Up to four decimal places: as many as a minor unit of any currency has (ISO 4217: KWD three, CLF four).
+MONEY: Final = r"^[0-9]{1,15}(\.[0-9]{1,4})?$"
+SIGNED_MONEY: Final = r"^-?[0-9]{1,15}(\.[0-9]{1,4})?$"
 PERCENT: Final = r"^(100(\.0{1,4})?|[0-9]{1,2}(\.[0-9]{1,4})?)$"
 RATIO: Final = r"^[0-9]{1,9}(\.[0-9]{1,6})?$"
 FRACTION: Final = r"^(1(\.0{1,4})?|0(\.[0-9]{1,4})?)$"
@@ -79,8 +80,8 @@ def _decimal_field(pattern: str, max_length: int) -> dict[str, Any]:
 _FROM_STRING = BeforeValidator(_decimal)
 _TO_STRING = PlainSerializer(_decimal_text, return_type=str)
 
-Money = Annotated[Decimal, _FROM_STRING, _TO_STRING, WithJsonSchema(_decimal_field(MONEY, 18))]
-SignedMoney = Annotated[Decimal, _FROM_STRING, _TO_STRING, WithJsonSchema(_decimal_field(SIGNED_MONEY, 19))]
+Money = Annotated[Decimal, _FROM_STRING, _TO_STRING, WithJsonSchema(_decimal_field(MONEY, 20))]
+SignedMoney = Annotated[Decimal, _FROM_STRING, _TO_STRING, WithJsonSchema(_decimal_field(SIGNED_MONEY, 21))]
 Percent = Annotated[Decimal, _FROM_STRING, _TO_STRING, WithJsonSchema(_decimal_field(PERCENT, 8))]
 Ratio = Annotated[Decimal, _FROM_STRING, _TO_STRING, WithJsonSchema(_decimal_field(RATIO, 16))]
 Fraction = Annotated[Decimal, _FROM_STRING, _TO_STRING, WithJsonSchema(_decimal_field(FRACTION, 6))]

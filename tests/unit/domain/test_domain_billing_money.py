@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from decimal import Decimal
 
 import pytest
 
-from reserved_capacity.domain.billing.money import format_minor, format_price, minor_ratio, parse_minor
+from reserved_capacity.api.fields import MONEY
+from reserved_capacity.domain.billing.money import format_minor, format_price, minor_ratio, parse_minor, to_decimal
 
 
 @pytest.mark.parametrize(
@@ -62,3 +64,9 @@ def test_equal_prices_have_equal_texts(price: str, currency: str, text: str) -> 
 def test_a_price_finer_than_a_minor_unit_stays_exact() -> None:
     numerator, denominator = minor_ratio(Decimal("0.123456"), "USD")
     assert numerator * 10_000 == 123_456 * denominator
+
+
+@pytest.mark.parametrize(("currency", "text"), [("USD", "0.05"), ("JPY", "5"), ("KWD", "0.005"), ("CLF", "0.0005")])
+def test_an_amount_of_any_currency_has_its_places_and_fits_the_wire(currency: str, text: str) -> None:
+    assert str(to_decimal(5, currency)) == text
+    assert re.fullmatch(MONEY, text)
