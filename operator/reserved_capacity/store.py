@@ -21,9 +21,9 @@ from pydantic import BaseModel
 from reserved_capacity.ports import (
     CHILD_KINDS,
     COMPUTE_UNIT_POOLS,
+    CONTROLLER_REVISIONS,
     ENDPOINT_SLICES,
     MODEL_INSTANCES,
-    NODES,
     PODS,
     TOKEN_UNIT_RESERVATIONS,
     JsonObject,
@@ -31,6 +31,7 @@ from reserved_capacity.ports import (
     Ref,
     Resource,
 )
+from reserved_capacity.trimming import essential
 
 MANAGED_BY = "app.kubernetes.io/managed-by=reserved-capacity"
 NOT_MANAGED_BY = "app.kubernetes.io/managed-by!=reserved-capacity"
@@ -39,14 +40,16 @@ INSTANCE_LABEL = "reservedcapacity.io/instance"
 # Pods of others that use our GPUs. They are listed, not watched, and kept apart from ours by a resource of their own.
 FOREIGN_PODS = Resource("", "v1", "pods#foreign", "Pod", namespaced=True)
 
-# Of these kinds we look at our own objects only. An object that leaves the selector arrives as deleted.
+# Of these kinds we look at our own objects only. An object that leaves the selector arrives as deleted. A StatefulSet's
+# own revisions carry its pods' labels, and are as many as ours.
 LABEL_SELECTORS: Mapping[Resource, str] = dict.fromkeys((PODS, *CHILD_KINDS, ENDPOINT_SLICES), MANAGED_BY) | {
-    FOREIGN_PODS: NOT_MANAGED_BY
+    CONTROLLER_REVISIONS: f"{MANAGED_BY},!controller.kubernetes.io/hash",
+    FOREIGN_PODS: NOT_MANAGED_BY,
 }
 
 _TOMBSTONES = 20_000
-_NODE_STATUS_NOISE = frozenset({"images", "volumesInUse", "volumesAttached"})
 
+Trim = Callable[[Resource, JsonObject], JsonObject]
 Model = TypeVar("Model", bound=BaseModel)
 
 
@@ -88,14 +91,8 @@ def _by_pool(obj: JsonObject) -> Iterable[Hashable]:
     return ((obj["metadata"].get("namespace", ""), pool) for pool in _spec_field("poolRef")(obj))
 
 
-def _by_owner(obj: JsonObject) -> Iterable[Hashable]:
-    return tuple(owner["uid"] for owner in obj["metadata"].get("ownerReferences") or () if owner.get("uid"))
-
-
 # Key: (namespace, name of the ModelInstance), for everything that carries the label.
 BY_INSTANCE = Index("by-instance", frozenset({*CHILD_KINDS, PODS, ENDPOINT_SLICES}), _by_instance)
-# Key: uid of an owner.
-BY_OWNER = Index("by-owner", frozenset({*CHILD_KINDS, PODS, ENDPOINT_SLICES}), _by_owner)
 # Key: (namespace, name of the pool).
 INSTANCES_BY_POOL = Index("instances-by-pool", frozenset({MODEL_INSTANCES}), _by_pool)
 # Key: name of the offering.
@@ -111,7 +108,6 @@ PODS_BY_NODE = Index("pods-by-node", frozenset({PODS, FOREIGN_PODS}), _spec_fiel
 
 STANDARD_INDEXES = (
     BY_INSTANCE,
-    BY_OWNER,
     INSTANCES_BY_POOL,
     BY_OFFERING,
     POOLS_BY_CLASS,
@@ -133,7 +129,10 @@ class _Shelf:
 
 
 class Store:
-    def __init__(self, indexes: Iterable[Index] = STANDARD_INDEXES) -> None:
+    """`trim` says what is kept of an object."""
+
+    def __init__(self, indexes: Iterable[Index] = STANDARD_INDEXES, trim: Trim = essential) -> None:
+        self._trim = trim
         self._shelves: dict[Resource, _Shelf] = {}
         self._indexes = tuple(indexes)
         self._subscribers: list[Callable[[Change], None]] = []
@@ -150,7 +149,7 @@ class Store:
 
         A version that brings nothing new is kept all the same, so that preconditions are fresh.
         """
-        change = self._observe(resource, trimmed(resource, obj))
+        change = self._observe(resource, self._trim(resource, obj))
         self._announce(change)
         return change
 
@@ -181,7 +180,7 @@ class Store:
         else:
             changes = self._remove_unlisted(resource, shelf, listing, version)
         for obj in listing.items:
-            change = self._observe(resource, trimmed(resource, obj))
+            change = self._observe(resource, self._trim(resource, obj))
             if change is not None:
                 changes.append(change)
         shelf.listed_version = version
@@ -235,7 +234,7 @@ class Store:
         """What the API server has just answered, as `model`. Not parsed again where it is what the store holds, to the
         letter: the record of a full pool takes milliseconds, and each of its members asks for it."""
         known = self.get(ref)
-        if known is not None and known == trimmed(ref.resource, answer):
+        if known is not None and known == self._trim(ref.resource, answer):
             return self._parse(ref, known, model)
         return model.model_validate(answer)
 
@@ -312,20 +311,6 @@ class Store:
         shelf.tombstones[uid] = max(version, shelf.tombstones.pop(uid, version))
         while len(shelf.tombstones) > _TOMBSTONES:
             shelf.tombstones.popitem(last=False)
-
-
-def trimmed(resource: Resource, obj: JsonObject) -> JsonObject:
-    """A copy (sharing what it does not alter) without what nobody decides on: bookkeeping, and a Node's heartbeats."""
-    metadata = {key: value for key, value in obj["metadata"].items() if key != "managedFields"}
-    result = {**obj, "metadata": metadata}
-    if resource == NODES and isinstance(obj.get("status"), dict):
-        status = {key: value for key, value in obj["status"].items() if key not in _NODE_STATUS_NOISE}
-        status["conditions"] = [
-            {key: value for key, value in condition.items() if key != "lastHeartbeatTime"}
-            for condition in status.get("conditions") or ()
-        ]
-        result["status"] = status
-    return result
 
 
 def foreign_gpu_pods(listing: Listing, gpu_resources: frozenset[str]) -> Listing:

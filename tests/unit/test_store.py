@@ -18,7 +18,6 @@ from reserved_capacity.ports import (
 )
 from reserved_capacity.store import (
     BY_INSTANCE,
-    BY_OWNER,
     INSTANCE_LABEL,
     INSTANCES_BY_POOL,
     PODS_BY_NODE,
@@ -155,11 +154,11 @@ def test_indexes_follow_every_change(store: Store) -> None:
     assert store.by(INSTANCES_BY_POOL, MODEL_INSTANCES, ("acme", "other")) == []
 
 
-def test_children_are_found_by_label_owner_and_node(store: Store) -> None:
+def test_children_are_found_by_label_and_node(store: Store) -> None:
     pod = instance(1, uid="p", name="chat-0", nodeName="n1")
-    pod["metadata"] |= {"labels": {INSTANCE_LABEL: "chat"}, "ownerReferences": [{"uid": "o"}]}
+    pod["metadata"] |= {"labels": {INSTANCE_LABEL: "chat"}}
     store.observe(PODS, pod)
-    for index, key in ((BY_INSTANCE, ("acme", "chat")), (BY_OWNER, "o"), (PODS_BY_NODE, "n1")):
+    for index, key in ((BY_INSTANCE, ("acme", "chat")), (PODS_BY_NODE, "n1")):
         assert [obj["metadata"]["name"] for obj in store.by(index, PODS, key)] == ["chat-0"]
     assert store.by(BY_INSTANCE, SERVICES, ("acme", "chat")) == []
     with pytest.raises(KeyError):

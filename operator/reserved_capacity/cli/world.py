@@ -25,6 +25,7 @@ from reserved_capacity.ports import (
 from reserved_capacity.settings import LEASE_NAME
 from reserved_capacity.snapshot import INDEXES, timestamp
 from reserved_capacity.store import FOREIGN_PODS, LABEL_SELECTORS, NOT_MANAGED_BY, Store, foreign_gpu_pods
+from reserved_capacity.trimming import without_bookkeeping
 
 LEASES = Resource("coordination.k8s.io", "v1", "leases", "Lease", namespaced=True)
 _LEASE_GRACE_SECONDS = 60  # the clocks of two machines differ
@@ -66,7 +67,7 @@ class Progress:
 async def read(reader: Reader, wants: Sequence[Want], progress: Progress) -> World:
     """All LISTs at once. Raises CliError; an optional one that RBAC refuses is `unread`."""
     progress.server = reader.server
-    store = Store(INDEXES)
+    store = Store(INDEXES, trim=without_bookkeeping)
     unread: set[Resource] = set()
 
     async def one(want: Want) -> None:

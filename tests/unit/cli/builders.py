@@ -25,6 +25,7 @@ from reserved_capacity.ports import (
 )
 from reserved_capacity.snapshot import INDEXES
 from reserved_capacity.store import Store
+from reserved_capacity.trimming import without_bookkeeping
 
 NOW = datetime(2026, 3, 1, 3, 0, 0, tzinfo=UTC)
 SINCE = "2026-03-01T02:46:00Z"
@@ -250,7 +251,7 @@ def event(kind: str, name: str, reason: str, note: str, *, seconds_ago: int = 60
 
 def world(*objects: JsonObject, unread: Iterable[Resource] = (), **more: Resource) -> World:
     """What a command has read. `more` names the resource of a kind that is not in the table, as `Event=EVENTS`."""
-    store = Store(INDEXES)
+    store = Store(INDEXES, trim=without_bookkeeping)
     resources = _RESOURCES | more
     for kind, resource in resources.items():
         items = [each for each in objects if each["kind"] == kind]

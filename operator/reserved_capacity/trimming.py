@@ -1,0 +1,137 @@
+"""What is kept of an object that the API server sends: what somebody decides on, and of that each piece once.
+
+An instance with its children is 31 KB of JSON, and three times that as Python objects; ten thousand of them have to fit
+into the memory of one process. Whoever needs a field that is not here adds it here; nothing else is ever seen of it.
+What is kept may be shared between objects: it is replaced, never altered.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from functools import lru_cache
+from sys import intern
+from typing import Any
+
+from reserved_capacity.ports import (
+    CONTROLLER_REVISIONS,
+    ENDPOINT_SLICES,
+    NODES,
+    POD_DISRUPTION_BUDGETS,
+    PODS,
+    SERVICES,
+    STATEFUL_SETS,
+    JsonObject,
+    Resource,
+)
+
+_BOOKKEEPING = frozenset({"managedFields", "generateName", "selfLink"})
+_OWNER = ("kind", "name", "uid", "controller")
+# Written by `kubectl apply`, as large as the object itself.
+_LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
+
+
+def essential(resource: Resource, obj: JsonObject) -> JsonObject:
+    """A new object, with all of what the operator looks at."""
+    kept: JsonObject = {}
+    for key, value in obj.items():
+        trim = _metadata if key == "metadata" else _PARTS.get((resource, key), _compact)
+        if trim is not None and value is not None:
+            kept[intern(key)] = trim(value)
+    return kept
+
+
+def without_bookkeeping(_resource: Resource, obj: JsonObject) -> JsonObject:
+    """Everything that people may want to see; what is not altered is not copied."""
+    return {**obj, "metadata": {key: value for key, value in obj["metadata"].items() if key not in _BOOKKEEPING}}
+
+
+def _metadata(metadata: JsonObject) -> JsonObject:
+    kept = {intern(key): _compact(value) for key, value in metadata.items() if key not in _BOOKKEEPING}
+    if "ownerReferences" in kept:
+        kept["ownerReferences"] = [_only(_OWNER)(owner) for owner in kept["ownerReferences"] or ()]
+    if _LAST_APPLIED in (kept.get("annotations") or {}):
+        del kept["annotations"][_LAST_APPLIED]
+    return kept
+
+
+def _compact(value: Any) -> Any:
+    """A copy in which equal strings, keys above all, are one string: the JSON reader makes each of them anew."""
+    kind = type(value)
+    if kind is str:
+        return intern(value)
+    if kind is dict:
+        return {intern(key): _compact(each) for key, each in value.items()}
+    if kind is list:
+        return [_compact(each) for each in value]
+    return value
+
+
+@lru_cache(maxsize=1024)
+def _read_once(text: str) -> Any:
+    return json.loads(text)
+
+
+def _shared(value: Any) -> Any:
+    """The same for everybody who has an equal one: for parts that all members of a model have in common."""
+    return _read_once(json.dumps(value))
+
+
+def _only(fields: tuple[str, ...]) -> Callable[[JsonObject], JsonObject]:
+    def only(value: JsonObject) -> JsonObject:
+        return {field: _compact(value[field]) for field in fields if field in value}
+
+    return only
+
+
+def _stateful_set_spec(spec: JsonObject) -> JsonObject:
+    kept = {intern(key): _compact(value) for key, value in spec.items() if key != "template"}
+    template = spec.get("template")
+    if template:
+        # The affinity names the member's node; the rest of a pod differs from model to model only.
+        pod = {
+            intern(key): _compact(value) if key == "affinity" else _shared(value)
+            for key, value in (template.get("spec") or {}).items()
+        }
+        kept["template"] = {**_compact({**template, "spec": None}), "spec": pod}
+    return kept
+
+
+def _pod_spec(spec: JsonObject) -> JsonObject:
+    kept = _only(("nodeName",))(spec)
+    for part in ("containers", "initContainers"):
+        if spec.get(part):
+            kept[part] = _shared([_only(("name", "resources"))(container) for container in spec[part]])
+    return kept
+
+
+def _endpoints(endpoints: list[JsonObject]) -> list[JsonObject]:
+    target = _only(("kind", "name"))
+    return [
+        {
+            "conditions": _shared(endpoint.get("conditions") or {}),
+            **({"targetRef": target(endpoint["targetRef"])} if endpoint.get("targetRef") else {}),
+        }
+        for endpoint in endpoints
+    ]
+
+
+def _node_status(status: JsonObject) -> JsonObject:
+    condition = _only(("type", "status", "lastTransitionTime"))
+    allocatable = {"allocatable": _shared(status["allocatable"])} if status.get("allocatable") else {}
+    return {"conditions": [condition(each) for each in status.get("conditions") or ()], **allocatable}
+
+
+# None: nothing of it.
+_PARTS: dict[tuple[Resource, str], Callable[[Any], Any] | None] = {
+    (NODES, "status"): _node_status,
+    (PODS, "spec"): _pod_spec,
+    (PODS, "status"): _only(("phase",)),
+    (STATEFUL_SETS, "spec"): _stateful_set_spec,
+    (CONTROLLER_REVISIONS, "data"): _shared,
+    (SERVICES, "spec"): _only(("ports", "selector", "type")),
+    (SERVICES, "status"): None,
+    (POD_DISRUPTION_BUDGETS, "status"): None,
+    (ENDPOINT_SLICES, "endpoints"): _endpoints,
+    (ENDPOINT_SLICES, "ports"): None,
+}
