@@ -93,7 +93,8 @@ class Operator:
         self.freshness = Freshness(time.monotonic)
         api_client = access.api_client()
         cluster = RememberingCluster(
-            KubernetesCluster(api_client, reload=access.reload, wrote=self.metrics.wrote), self.store
+            KubernetesCluster(api_client, reload=access.reload, wrote=self.metrics.wrote, trim=self.store.kept),
+            self.store,
         )
         self.resync = Resync(cluster, self.store, self.freshness, missed=self.metrics.missed)
         clock = _clock(settings)

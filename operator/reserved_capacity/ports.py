@@ -91,10 +91,14 @@ class Precondition:
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """A consistent LIST: items (each with apiVersion and kind filled in) and the version that they are all as of."""
+    """A consistent LIST: items (each with apiVersion and kind filled in) and the version that they are all as of.
+
+    `trimmed`: the items are as the store keeps them already.
+    """
 
     items: Sequence[JsonObject]
     resource_version: str
+    trimmed: bool = False
 
 
 class ApiError(Exception):

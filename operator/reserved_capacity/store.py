@@ -180,13 +180,22 @@ class Store:
         else:
             changes = self._remove_unlisted(resource, shelf, listing, version)
         for obj in listing.items:
-            change = self._observe(resource, self._trim(resource, obj))
+            change = self._observe(resource, obj if listing.trimmed else self._trim(resource, obj))
             if change is not None:
                 changes.append(change)
         shelf.listed_version = version
         for change in changes:
             self._announce(change)
         return changes
+
+    def kept(self, resource: Resource, obj: JsonObject) -> JsonObject:
+        """What the store would keep of an object: the very one that it has, where that is this version of it. A long LIST
+        is never in memory as it was sent, and of what is known already not a second time."""
+        shelf = self._shelves.get(resource)
+        known = shelf.objects.get(_place(obj)) if shelf else None
+        if known is not None and (_uid(known), _version(known)) == (_uid(obj), _version(obj)):
+            return known
+        return self._trim(resource, obj)
 
     # ------------------------------------------------------------------------------------------------ what is known
 

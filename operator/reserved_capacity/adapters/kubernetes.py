@@ -27,12 +27,14 @@ from reserved_capacity.ports import (
 )
 
 FIELD_MANAGER = "reserved-capacity"
-CHUNK = 5_000
+# Objects of one page of a LIST. A page is parsed in one piece, during which nothing else runs: this many pods take 50 ms.
+CHUNK = 500
 _TIMEOUT = aiohttp.ClientTimeout(total=15, sock_connect=5)
 _RESTARTS = 3
 _WRITING = {"fieldManager": FIELD_MANAGER, "fieldValidation": "Strict"}
 
 WriteObserver = Callable[[str, str, int], None]
+Trim = Callable[[Resource, JsonObject], JsonObject]
 
 
 def _unobserved(_verb: str, _kind: str, _code: int) -> None:
@@ -41,14 +43,20 @@ def _unobserved(_verb: str, _kind: str, _code: int) -> None:
 
 class KubernetesCluster:
     """`api_client` is the library's; `reload` reads the credentials anew after a 401; `wrote(verb, kind, HTTP status)`
-    is told of every write."""
+    is told of every write; `trim` says what is kept of each item of a LIST, page by page."""
 
     def __init__(
-        self, api_client: Any, *, reload: Callable[[], Awaitable[None]], wrote: WriteObserver = _unobserved
+        self,
+        api_client: Any,
+        *,
+        reload: Callable[[], Awaitable[None]],
+        wrote: WriteObserver = _unobserved,
+        trim: Trim | None = None,
     ) -> None:
         self._api_client = api_client
         self._reload = reload
         self._wrote = wrote
+        self._trim = trim
 
     async def get(self, ref: Ref) -> JsonObject | None:
         try:
@@ -118,11 +126,12 @@ class KubernetesCluster:
                 if token and error.code == 410:
                     return None
                 raise
-            items.extend(_typed(resource, item) for item in answer.get("items") or ())
+            page_items = (_typed(resource, item) for item in answer.get("items") or ())
+            items.extend(self._trim(resource, item) if self._trim else item for item in page_items)
             metadata = answer["metadata"]
             token = metadata.get("continue") or ""
             if not token:
-                return Listing(items, str(metadata["resourceVersion"]))
+                return Listing(items, str(metadata["resourceVersion"]), trimmed=self._trim is not None)
 
     async def _write(
         self,
