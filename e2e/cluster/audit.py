@@ -5,9 +5,10 @@ The line of a request may reach the log a moment after its answer reached the cl
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -38,15 +39,18 @@ class Event:
 
 def events(log: Path, user: str | None = None, since: datetime | None = None) -> Iterator[Event]:
     """Yield the requests of a user (default: of everybody) since an aware time, one event for each request."""
-    with log.open(encoding="utf-8") as lines:
-        for line in lines:
-            if not line.endswith("\n"):
-                return  # being written
-            raw = json.loads(line)
-            if not _is_the_one_event_of_its_request(raw):
-                continue
+    with log.open("rb") as lines:
+        complete = itertools.takewhile(lambda line: line.endswith(b"\n"), lines)  # the last one is being written
+        yield from (event for event in parsed(complete, user) if since is None or event.at >= since)
+
+
+def parsed(lines: Iterable[bytes], user: str | None = None) -> Iterator[Event]:
+    """Yield the requests of a user (default: of everybody) in complete lines of a log."""
+    for line in lines:
+        raw = json.loads(line)
+        if _is_the_one_event_of_its_request(raw):
             event = _parse(raw)
-            if (user is None or event.user == user) and (since is None or event.at >= since):
+            if user is None or event.user == user:
                 yield event
 
 

@@ -94,6 +94,10 @@ class Conditions:
     _progress: asyncio.Event = field(default_factory=asyncio.Event)
     _watch: asyncio.Task[None] | None = None
 
+    def __str__(self) -> str:
+        reached = (f"{len(self.at.get(type_, {}))} {type_}" for type_ in ("CapacityReserved", "Ready"))
+        return ", ".join(reached)
+
     def seen(self, obj: JsonObject) -> None:
         place = (obj["metadata"]["namespace"], obj["metadata"]["name"])
         for condition in (obj.get("status") or {}).get("conditions") or ():

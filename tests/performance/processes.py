@@ -9,6 +9,7 @@ import sys
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,11 @@ def cpu_seconds(pid: int) -> float:
 def peak_rss_mib(pid: int) -> float:
     lines = Path(f"/proc/{pid}/status").read_text(encoding="utf-8").splitlines()
     return int(next(line for line in lines if line.startswith("VmHWM")).split()[1]) / 1024
+
+
+def rss_mib(pid: int) -> float:
+    """As of now."""
+    return int(Path(f"/proc/{pid}/statm").read_text(encoding="ascii").split()[1]) * os.sysconf("SC_PAGE_SIZE") / 2**20
 
 
 def machine_cpu_seconds() -> float:
@@ -50,6 +56,7 @@ class OperatorUnderTest:
 
     process: subprocess.Popen[bytes]
     directory: Path
+    started: datetime
 
     @classmethod
     def start(cls, cluster: Cluster, python: Sequence[str]) -> OperatorUnderTest:
@@ -59,7 +66,8 @@ class OperatorUnderTest:
         # One process alone: an election only adds a renewal every few seconds.
         command += ["--namespace", NAMESPACE, "--leader-elect=false", "--metrics-port", "0", "--probe-port", "0"]
         with (directory / "log").open("ab") as log:
-            return cls(subprocess.Popen(command, stdout=log, stderr=log, stdin=subprocess.DEVNULL), directory)
+            started = datetime.now(UTC)
+            return cls(subprocess.Popen(command, stdout=log, stderr=log, stdin=subprocess.DEVNULL), directory, started)
 
     @property
     def pid(self) -> int:
