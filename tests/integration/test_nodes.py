@@ -13,6 +13,7 @@ from reserved_capacity.ports import (
     EVENTS,
     MODEL_OFFERINGS,
     NODES,
+    POD_DISRUPTION_BUDGETS,
     PODS,
     PRICE_BOOKS,
     STATEFUL_SETS,
@@ -221,3 +222,147 @@ async def test_n1_a_pod_that_is_made_anew_under_its_name_tells_that_the_former_i
     await world.settle()
     assert all(nodes == ["gpu-1"] for nodes in world.holdings().values())
     assert world.instance_condition("chat", "Ready")[0] == "True"
+
+
+def choose(world: World, strategy: str, most: int = 1) -> None:
+    choice = {"strategy": strategy, "maxUnavailableNodes": most}
+    world.cluster.user_patch(Ref(COMPUTE_UNIT_POOLS, "acme", "prod"), {"spec": {"nodeReplacement": choice}})
+
+
+async def watched(world: World) -> int:
+    """Until nothing is left to do; the fewest members that served meanwhile."""
+    lowest = len(endpoints(world))
+    for _ in range(300):
+        busy = await world.operators[0].turn()
+        lowest = min(lowest, len(endpoints(world)))
+        if not busy and not await world.controllers.step() and not world.operators[0].wait_for_retries():
+            return lowest
+    raise AssertionError("the world does not settle")
+
+
+@pytest.mark.parametrize(
+    ("strategy", "accept", "stays"),
+    [("ReplaceFirst", True, 2), ("TerminateFirst", False, 2), ("TerminateFirst", True, 1)],
+)
+async def test_n2_terminate_first_empties_a_full_pools_node_as_far_as_may_be_missed(
+    strategy: str, accept: bool, stays: int
+) -> None:
+    """GPT-4 Turbo has a minimum of two, which only acceptBelowMinimum gives up (C6)."""
+    world = await serving(["gpu-0"])
+    choose(world, strategy)
+    world.edit_instance("chat", {"upgrade": {"minAvailable": 1, "acceptBelowMinimum": accept}})
+    await world.settle()
+    assert world.condition(COMPUTE_UNIT_POOLS, "prod", "Accepted")[0] == "True"
+    cordon(world, "gpu-0")
+    assert await watched(world) == stays
+    assert len(world.holdings()) == stays
+    if stays == 2:
+        assert "has to leave gpu-0" in world.get_instance("chat")["status"]["summary"]
+    else:
+        assert world.instance_condition("chat", "CapacityReserved")[1] == "NodesUnhealthy"
+    assert ("acceptBelowMinimum" in world.get_instance("chat")["status"]["summary"]) == (
+        strategy == "TerminateFirst" and not accept
+    )
+    cordon(world, "gpu-0", on=False)
+    await world.settle()
+    assert world.instance_condition("chat", "Ready")[0] == "True"
+
+
+async def test_n2_what_terminate_first_gave_up_is_placed_on_a_node_that_comes_later() -> None:
+    world = await serving(["gpu-0"])
+    choose(world, "TerminateFirst")
+    world.edit_instance("chat", {"upgrade": {"minAvailable": 0, "acceptBelowMinimum": True}})
+    cordon(world, "gpu-0")
+    await world.settle()
+    assert world.holdings() == {}
+    world.add_node("gpu-1")
+    await world.settle()
+    assert sorted(world.holdings().values()) == [["gpu-1"], ["gpu-1"]]
+    assert (claims(world, "gpu-0"), claims(world, "gpu-1")) == (0, 6)
+    assert world.instance_condition("chat", "Ready")[0] == "True"
+
+
+@pytest.mark.parametrize(("most", "claimed"), [(1, 1), (2, 2)])
+async def test_n2_so_many_nodes_are_under_replacement_at_once(most: int, claimed: int) -> None:
+    world = World()
+    world.seed(nodes=[])
+    for name in ("gpu-0", "gpu-1"):
+        world.add_node(name, gpus=3)
+    world.apply_instance("chat", "gpt-4-turbo", 2)
+    world.start_operator()
+    await world.settle()
+    choose(world, "ReplaceFirst", most)
+    world.controllers.becomes_ready = lambda pod: pod["metadata"]["name"] in ("chat-0-0", "chat-1-0")
+    for name in ("gpu-2", "gpu-3"):
+        world.add_node(name, gpus=3)
+    for name in ("gpu-0", "gpu-1"):
+        cordon(world, name)
+    await world.settle()
+    assert sum(claims(world, name) == 3 for name in ("gpu-2", "gpu-3")) == claimed
+    assert len(world.holdings()) == 2 + claimed
+    assert len(endpoints(world)) == 2
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [
+        {"instances": 7},
+        {"instances": 1},
+        {"snapshot": "nobody-knows"},
+        {"changeSet": {"id": "waits", "members": 2}},
+    ],
+)
+async def test_r1_a_member_whose_spec_is_refused_or_waits_for_its_set_leaves_a_cordoned_node_with_its_template(
+    spec: dict[str, Any],
+) -> None:
+    world = await serving(["gpu-0", "gpu-1"])
+    template = world.get(STATEFUL_SETS, "chat-0", "acme")["spec"]["template"]["spec"]["containers"]
+    world.edit_instance("chat", spec)
+    await world.settle()
+    refused = world.instance_condition("chat", "Accepted")
+    assert refused[0] != "True"
+    cordon(world, "gpu-0")
+    assert await watched(world) == 2
+    assert sorted(world.holdings().values()) == [["gpu-1"], ["gpu-1"]]
+    assert claims(world, "gpu-0") == 0
+    assert world.instance_condition("chat", "Accepted") == refused
+    for member in world.holdings():
+        assert world.get(STATEFUL_SETS, member, "acme")["spec"]["template"]["spec"]["containers"] == template
+
+
+async def test_r1_the_last_member_of_a_refused_spec_that_is_lost_comes_back_with_the_template_it_ran() -> None:
+    world = World()
+    world.seed(nodes=["gpu-0", "gpu-1"])
+    world.apply_instance("fast", "gpt-3.5-turbo", 1)
+    world.start_operator()
+    await world.settle()
+    world.edit_instance("fast", {"snapshot": "nobody-knows"})
+    await world.settle()
+    set_ready(world, "gpu-0", "Unknown")
+    await world.settle()
+    world.clock.forward(minutes=11)
+    evict_pods(world, "gpu-0")
+    await world.settle()
+    assert world.holdings() == {"fast-1": ["gpu-1"]}
+    labels = world.get(STATEFUL_SETS, "fast-1", "acme")["metadata"]["labels"]
+    assert labels["reservedcapacity.io/snapshot"] == "gpt-3.5-turbo-1"
+    assert world.instance_condition("fast", "Available")[0] == "True"
+
+
+async def test_c6_a_drain_evicts_nobody_below_the_minimum_of_the_offering_unless_that_is_given_up() -> None:
+    world = await serving(["gpu-0"])
+
+    def kept() -> int:
+        return int(world.get(POD_DISRUPTION_BUDGETS, "chat", "acme")["spec"]["minAvailable"])
+
+    world.edit_instance("chat", {"upgrade": {"minAvailable": 1}})
+    await world.settle()
+    assert kept() == 2
+    world.edit_instance("chat", {"upgrade": {"minAvailable": 1, "acceptBelowMinimum": True}})
+    await world.settle()
+    assert kept() == 1
+    world.cluster.writes.clear()
+    world.kill_operators()
+    world.start_operator()
+    await world.settle()
+    assert world.writes() == []

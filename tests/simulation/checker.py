@@ -31,6 +31,7 @@ from tests.simulation.facts import (
     PoolName,
     by_node,
     claims_on,
+    doubled,
     gpus_on,
     held_by,
     is_usable,
@@ -329,7 +330,10 @@ class Checker:
 
     def _by_offering(self, at: PoolName, holdings: tuple[Held, ...]) -> dict[str, int]:
         counts: dict[str, int] = {}
+        former = doubled(holdings)
         for held in holdings:
+            if held.member in former:
+                continue
             instance = self.cluster.stored(Ref(MODEL_INSTANCES, at[0], held.instance))
             if instance is not None and not held.releasing and held.uid in ("", instance["metadata"]["uid"]):
                 offering = instance["spec"]["offering"]

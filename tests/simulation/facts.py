@@ -18,7 +18,7 @@ PoolName = tuple[str, str]
 
 @dataclass(frozen=True, slots=True)
 class Held:
-    """A holding, as the pool's status has it. `uid` is the instance's."""
+    """A holding, as the pool's status has it. `uid` is the instance's; `replaces` the member that it takes the place of."""
 
     member: str
     instance: str
@@ -26,6 +26,7 @@ class Held:
     nodes: tuple[str, ...]
     releasing: bool
     uid: str = ""
+    replaces: str = ""
 
     def on(self, node: str) -> int:
         return self.blocks // len(self.nodes) if node in self.nodes else 0
@@ -55,9 +56,24 @@ def held_by(pool: JsonObject) -> tuple[Held, ...]:
             tuple(each["nodes"]),
             each["state"] == "Releasing",
             each.get("instanceUid", ""),
+            each.get("replaces", ""),
         )
         for each in (pool.get("status") or {}).get("holdings") or ()
     )
+
+
+def doubled(holdings: tuple[Held, ...]) -> set[str]:
+    """Members that are held only until who was made in their place serves: with that one they are one instance."""
+    links = {each.replaces: each for each in holdings if each.replaces}
+    known = {each.member: each for each in holdings}
+    found = set()
+    for name, heir in links.items():
+        at = name
+        while at in known and known[at].releasing and known[at].replaces:
+            at = known[at].replaces
+        if not heir.releasing and at in known and not known[at].releasing:
+            found.add(at)
+    return found
 
 
 def by_node(holdings: tuple[Held, ...]) -> dict[str, int]:

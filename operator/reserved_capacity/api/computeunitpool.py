@@ -1,7 +1,6 @@
 """ComputeUnitPool: the spec, an order for committed capacity. Its status is in `poolstatus`, its update rules in `poolrules`."""
 
 from datetime import timedelta
-from enum import StrEnum
 from typing import Annotated, ClassVar, Final, Literal
 
 from pydantic import Field
@@ -23,6 +22,7 @@ from reserved_capacity.api.fields import Day, Duration, InstanceName, Subdomain,
 from reserved_capacity.api.poolrules import POOL_RULES
 from reserved_capacity.api.poolstatus import MAX_COMMITMENTS, ComputeUnitPoolStatus
 from reserved_capacity.domain.billing.contracts import Payment
+from reserved_capacity.domain.repair import ReplacementStrategy
 from reserved_capacity.domain.terms import RenewalPolicy, Term
 
 _CRON: Final = r"^[0-9*,/-]+ [0-9*,/-]+ [0-9*,/-]+ [0-9*,/-]+ [0-9*,/-]+$"
@@ -98,21 +98,17 @@ class Amendment(ApiModel):
     """Why, and by which agreement."""
 
 
-class ReplacementStrategy(StrEnum):
-    """How a failed node is replaced."""
-
-    REPLACE_FIRST = "ReplaceFirst"
-    TERMINATE_FIRST = "TerminateFirst"
-
-
 class NodeReplacement(ApiModel):
-    """How a failed node is replaced."""
+    """How the members of a node that is being emptied leave it. On a node that has failed there is nothing left to stop:
+    they move as soon as there is a place, with either strategy."""
 
     strategy: ReplacementStrategy = ReplacementStrategy.REPLACE_FIRST
-    """ReplaceFirst: a serving member is never stopped for it. TerminateFirst: members stop first, down to minAvailable.
-    Default: ReplaceFirst."""
+    """ReplaceFirst: a serving member is never stopped for it; it goes when its successor serves. TerminateFirst: members
+    stop first, down to upgrade.minAvailable of their instance and the minimum of their offering, also where there is no
+    other place yet. A start that fails changes nothing about the choice. Default: ReplaceFirst."""
     max_unavailable_nodes: Annotated[int, Field(ge=1, le=100)] = 1
-    """Nodes that may be under replacement at once. Default: 1."""
+    """Nodes that may be under replacement at once; members leave each of them one at a time, or with TerminateFirst as
+    many at a time as minAvailable allows. Default: 1."""
 
 
 class MaintenanceWindow(ApiModel):
@@ -167,7 +163,7 @@ class ComputeUnitPoolSpec(ApiModel):
     """Agreed reductions, by commitment and day. Append-only. Adding one takes the verb `create` on
     computeunitpools/amendments."""
     node_replacement: NodeReplacement = NodeReplacement()
-    """How a failed node is replaced. Default: ReplaceFirst, one node at a time."""
+    """How nodes that have failed or are being emptied are replaced. Default: ReplaceFirst, one node at a time."""
     maintenance_window: MaintenanceWindow | None = None
     """When planned changes of running members may begin. Absent: at any time."""
     expiry: Expiry = Expiry()

@@ -132,6 +132,9 @@ class Holding(ApiModel):
     """metadata.uid of that ModelInstance: a namesake made anew does not inherit the blocks."""
     member: Word
     """Name of the member, which is also its StatefulSet's."""
+    replaces: Word | None = None
+    """Name of the member that this one was made in place of, because that has to leave its node. Absent: none, or it is
+    gone."""
     compute_units: ComputeUnits
     """Compute units held, in equal parts on the nodes."""
     nodes: Annotated[tuple[NodeName, ...], ListType("atomic"), Field(max_length=64)] = ()

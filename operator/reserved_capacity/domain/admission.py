@@ -23,10 +23,13 @@ from .holdings import (
     Request,
     Wait,
     Waiting,
+    blocks_held_by_node,
     effective_desired,
-    ordinal_of,
+    standing,
+    succeeded,
 )
 from .placement import Place, Room
+from .releases import drop_gone, floor_of, release_surplus
 from .units import cu_of
 from .waits import Requests, Waits
 
@@ -38,70 +41,13 @@ def plan_holdings(pool: PoolState, *, now: datetime) -> HoldingsPlan:
     minimum whole or not at all; above it, one instance at a time (C6).
     """
     notes: list[str] = []
-    kept = _drop_gone(pool, notes)
-    kept = _release(replace(pool, holdings=tuple(kept)), notes)
+    kept = drop_gone(pool, notes)
+    kept = release_surplus(replace(pool, holdings=tuple(kept)), notes)
     admission = _Admission(replace(pool, holdings=tuple(kept)), now, notes)
     blocked = admission.evacuate()
     waits = admission.grant()
     holdings = tuple(sorted(admission.holdings, key=lambda holding: holding.member))
     return HoldingsPlan(holdings, waits, tuple(notes), blocked, admission.wanted(waits, blocked))
-
-
-def _drop_gone(pool: PoolState, notes: list[str]) -> list[Holding]:
-    kept = []
-    for holding in sorted(pool.holdings, key=lambda holding: holding.member):
-        if not holding.held and holding.member in pool.gone:
-            notes.append(f"{holding.member} is gone: {cu_of(holding.blocks)} CU are idle again")
-        else:
-            kept.append(holding)
-    return kept
-
-
-# ------------------------------------------------------------------------------------------------------------- releases
-
-
-def _release(pool: PoolState, notes: list[str]) -> list[Holding]:
-    """Mark the surplus members of every instance as Releasing."""
-    wanted = {demand.instance: demand for demand in pool.demands}
-    held_by: dict[str, list[Holding]] = {}
-    for holding in pool.holdings:
-        if holding.held:
-            held_by.setdefault(holding.instance, []).append(holding)
-    leaving: set[str] = set()
-    for instance, held in sorted(held_by.items()):
-        demand = wanted.get(instance)
-        keep = effective_desired(demand, len(held)) if demand else 0
-        for holding in _surplus(pool, held, keep):
-            leaving.add(holding.member)
-            why = f"{instance} asks for {keep}" if demand else f"{instance} is deleted"
-            notes.append(f"releasing {holding.member}: {why}")
-    return [
-        replace(holding, state=HoldingState.RELEASING) if holding.member in leaving else holding
-        for holding in pool.holdings
-    ]
-
-
-def _surplus(pool: PoolState, held: Sequence[Holding], keep: int) -> list[Holding]:
-    """The members to release: those off usable nodes first, then the highest ordinals.
-
-    Members on a cordoned node are in surplus because others were made in their place: they go one by one, as soon as
-    enough of the others serve.
-    """
-    surplus = max(0, len(held) - keep)
-    if not surplus:
-        return []
-    cordoned = {node.name for node in pool.nodes if node.evacuate and not node.failed}
-    usable = {node.name for node in pool.nodes if node.usable}
-    moving = [holding for holding in held if cordoned.intersection(holding.nodes)]
-    staying = [holding for holding in held if holding not in moving]
-    staying.sort(key=lambda holding: (not usable.issuperset(holding.nodes), ordinal_of(holding)), reverse=True)
-    released = staying[: max(0, surplus - len(moving))]
-    if moving:
-        first = min(moving, key=lambda holding: (holding.member in pool.available, ordinal_of(holding)))
-        serving = sum(holding.member in pool.available for holding in held if holding not in (*released, first))
-        if serving >= keep:
-            released.append(first)
-    return released
 
 
 # --------------------------------------------------------------------------------------------------------------- grants
@@ -114,61 +60,145 @@ class _Admission:
         self.pool, self.now, self.notes = pool, now, notes
         self.holdings = list(pool.holdings)
         self.room = Room(pool, pool.holdings)
-        self.held = Counter(holding.instance for holding in pool.holdings if holding.held)
+        self.held = Counter(holding.instance for holding in standing(pool.holdings))
         self.demands = {demand.instance: demand for demand in pool.demands}
         self.missing = {demand.instance: _missing(demand, self.held[demand.instance]) for demand in pool.demands}
         self.names = _free_member_names(pool)
         self.offerings: dict[str, list[Demand]] = {}  # in order of admission
-        self.serving = Counter[str]()  # instances, by offering
+        self.holders = Counter[str]()  # instances that hold, by offering
         for demand in sorted(pool.demands, key=lambda demand: demand.admission_order):
             self.offerings.setdefault(demand.offering, []).append(demand)
-            self.serving[demand.offering] += self.held[demand.instance]
+            self.holders[demand.offering] += self.held[demand.instance]
         # What found no place; as long as nothing is granted it finds none the next time either.
         self.in_vain: set[Requests] = set()
+
+    # ----------------------------------------------------------------------------------------------- leaving (N1-N3)
 
     def evacuate(self) -> dict[str, BlockedMove]:
         """Give members that have to leave their node another place; who finds none is returned, by instance.
 
         From a failed node they go at once: they serve no more, and the blocks there stay theirs until they are gone.
-        From a cordoned one, one at a time in the pool, and the old one serves until the new one does (N3).
+        From a cordoned one they go one at a time, and the old one serves until the new one does; or, where the pool
+        terminates first, as many as may be missed (N2, N3).
         """
         blocked: dict[str, BlockedMove] = {}
         nodes = {node.name: node for node in self.pool.nodes if node.evacuate}
-        for holding in sorted(self.holdings, key=lambda holding: holding.member):
+        if not nodes:
+            return blocked
+
+        def order(holding: Holding) -> tuple[bool, str, str]:
+            left = [nodes[name] for name in holding.nodes if name in nodes]
+            return (
+                not any(node.failed for node in left),
+                min((node.name for node in left), default=""),
+                holding.member,
+            )
+
+        for holding in sorted(self.holdings, key=order):
             left = [nodes[name] for name in holding.nodes if name in nodes]
             if not left or not holding.held or holding.instance not in self.demands:
                 continue
             failed = any(node.failed for node in left)
-            frozen = self.demands[holding.instance].freeze is Freeze.EVERYTHING
-            if not failed and (frozen or self._moving()):
-                # Of a frozen instance whatever is held is wanted, so a successor would be one more and not instead of.
-                continue
-            if not self._move(holding, gone=failed):
+            hint = (
+                self._leave_failed(holding) if failed else self._leave_cordoned(holding, [node.name for node in left])
+            )
+            if hint is not None:
                 have = cu_of(min(sum(self.room.free.values()), self.room.room_for(1)))
-                move = BlockedMove(holding.member, left[0].name, cu_of(holding.blocks), have)
+                move = BlockedMove(holding.member, left[0].name, cu_of(holding.blocks), have, hint)
                 blocked.setdefault(holding.instance, move)
         return blocked
 
-    def _moving(self) -> bool:
-        """Is a member made in another's place already, anywhere in the pool?"""
-        return any(
-            self.held[name] > effective_desired(demand, self.held[name]) for name, demand in self.demands.items()
+    def _leave_failed(self, holding: Holding) -> str | None:
+        """None: it is on its way. One whose successor is there already needs no second one."""
+        if holding.member in succeeded(self.holdings):
+            self._release(holding)
+            return None
+        return None if self._move(holding, stopped=True) else ""
+
+    def _leave_cordoned(self, holding: Holding, left: Sequence[str]) -> str | None:
+        """None: it is on its way, or not its turn yet; else what keeps it besides the lack of room."""
+        former, demand = succeeded(self.holdings), self.demands[holding.instance]
+        if holding.member in former or demand.freeze is Freeze.STEPS:
+            return None
+        objection = self._may_not_stop(holding, left) if self.pool.replacement.terminates_first else ""
+        if self.pool.replacement.terminates_first and not objection:
+            if self._move(holding, stopped=True):
+                return None
+            if demand.freeze is Freeze.NOTHING:
+                self._give_up(holding)
+                return None
+            objection = "it would not be placed again before its spec can be acted on"
+        busy = {node for each in self.holdings if each.member in former for node in each.nodes}
+        most = self.pool.replacement.max_unavailable_nodes
+        if busy and (not busy.isdisjoint(left) or len(busy.union(left)) > most):
+            return None
+        if self.pool.replacement.terminates_first and self._serving(holding.instance) < self._keep(demand):
+            return (
+                None  # whoever is missed comes first: that a start fails is no reason to go about it another way (N2)
+            )
+        return None if self._move(holding, stopped=False) else objection
+
+    def _may_not_stop(self, holding: Holding, left: Sequence[str]) -> str:
+        """Why a member must not be stopped before there is another in its place; empty if it may be (N2, C6)."""
+        under_way, most = self._under_replacement(), self.pool.replacement.max_unavailable_nodes
+        if not under_way.issuperset(left) and len(under_way.union(left)) > most:
+            return f"maxUnavailableNodes is {most}"
+        demand = self.demands[holding.instance]
+        floor = floor_of(demand, self._keep(demand))
+        stopped = holding.member in self.pool.available
+        if self._serving(holding.instance) - stopped < floor:
+            return f"minAvailable is {floor}"
+        group = [each.instance for each in self.pool.demands if each.offering == demand.offering]
+        serving = sum(self._serving(each) for each in group) - stopped
+        if serving < demand.min_instances and not demand.accept_below_minimum:
+            return f"the minimum of {demand.offering} is {demand.min_instances}: upgrade.acceptBelowMinimum would allow fewer"
+        return ""
+
+    def _under_replacement(self) -> set[str]:
+        """Nodes of which the pool misses blocks, or that it is leaving already."""
+        staying = blocks_held_by_node([holding for holding in self.holdings if holding.held])
+        return {
+            node.name
+            for node in self.pool.nodes
+            if node.evacuate and (node.replaced or node.blocks > (0 if node.failed else staying.get(node.name, 0)))
+        }
+
+    def _serving(self, instance: str) -> int:
+        return sum(
+            each.held and each.member in self.pool.available for each in self.holdings if each.instance == instance
         )
 
-    def _move(self, holding: Holding, *, gone: bool) -> bool:
+    def _keep(self, demand: Demand) -> int:
+        return effective_desired(demand, self.held[demand.instance])
+
+    def _move(self, holding: Holding, *, stopped: bool) -> bool:
         demand = self.demands[holding.instance]
         request = Request(holding.blocks, len(holding.nodes), demand.topology_key)
         places = self.room.place_all([request])
         if places is None:
             return False
-        if gone:
-            at = self.holdings.index(holding)
-            self.holdings[at] = replace(holding, state=HoldingState.RELEASING)
-            self.held[holding.instance] -= 1
-            self.serving[demand.offering] -= 1
-        self._hold(demand, holding.blocks, places[0])
+        if stopped:
+            self._release(holding)
+        self._count(demand, -1)
+        self._hold(demand, holding.blocks, places[0], replaces=holding.member)
         self.notes.append(f"moving {holding.member} from {', '.join(holding.nodes)} to {', '.join(places[0])}")
         return True
+
+    def _give_up(self, holding: Holding) -> None:
+        self._release(holding)
+        demand = self.demands[holding.instance]
+        self._count(demand, -1)
+        self.missing[holding.instance] = _missing(demand, self.held[holding.instance])
+        self.notes.append(f"releasing {holding.member}: it has to leave {', '.join(holding.nodes)}")
+
+    def _count(self, demand: Demand, more: int) -> None:
+        self.held[demand.instance] += more
+        self.holders[demand.offering] += more
+
+    def _release(self, holding: Holding) -> None:
+        self.holdings[self.holdings.index(holding)] = replace(holding, state=HoldingState.RELEASING)
+
+    # --------------------------------------------------------------------------------------------------------- grants
 
     def grant(self) -> dict[str, Wait]:
         """Rounds in order of admission until one grants nothing; whoever misses something then waits.
@@ -195,7 +225,7 @@ class _Admission:
         """What to grant together: one instance, or all that lift the offering to its minimum; None if they cannot."""
         if demand.min_instances <= 1:
             return [demand]
-        short = demand.min_instances - self.serving[demand.offering]
+        short = demand.min_instances - self.holders[demand.offering]
         if short <= 1:
             return [demand]
         # The one that asks first is part of its own batch, whatever the others' priority.
@@ -219,16 +249,17 @@ class _Admission:
             self.notes.append(f"granted {cu_of(each.blocks_per_instance)} CU on {', '.join(place)} to {member}")
         return True
 
-    def _hold(self, demand: Demand, blocks: int, place: Place) -> str:
+    def _hold(self, demand: Demand, blocks: int, place: Place, replaces: str = "") -> str:
         member = next(self.names[demand.instance])
-        self.holdings.append(Holding(demand.instance, member, blocks, place, self.now, instance_uid=demand.uid))
-        self.held[demand.instance] += 1
-        self.serving[demand.offering] += 1
+        holding = Holding(demand.instance, member, blocks, place, self.now, instance_uid=demand.uid, replaces=replaces)
+        self.holdings.append(holding)
+        self._count(demand, 1)
         return member
 
     def wanted(self, waits: dict[str, Wait], blocked: dict[str, BlockedMove]) -> tuple[Request, ...]:
-        """Room that the pool's idle blocks would be enough for, were they in one piece."""
-        fragmented = [name for name, wait in waits.items() if wait.reason is Waiting.FRAGMENTED]
+        """Room that the pool's idle blocks would be enough for, were they in one piece, or on nodes that take members."""
+        claims = (Waiting.FRAGMENTED, Waiting.NODES_UNHEALTHY)
+        fragmented = [name for name, wait in waits.items() if wait.reason in claims]
         moving = [name for name, move in blocked.items() if move.have_cu >= move.need_cu]
         return tuple(self.demands[name].request for name in sorted({*fragmented, *moving}))
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 
-from .holdings import MAX_MEMBERS, Demand, Holding, HoldingState, PoolState, Request, ordinal_of
+from .holdings import MAX_MEMBERS, Demand, Holding, HoldingState, PoolState, Request, ordinal_of, standing
 from .placement import Place, Room
 from .units import cu_of
 
@@ -191,7 +191,7 @@ class _Run:
         mine = [each for each in self.steps if each.instance == step.instance]
         named = {each.member for each in mine if not each.places or each.state is not StepState.PENDING}
         staying = spec.desired - sum(each.places for each in mine)
-        held = [each for each in self.holdings.values() if each.instance == step.instance and each.held]
+        held = [each for each in standing(list(self.holdings.values())) if each.instance == step.instance]
         others = [each for each in held if each.member not in named]
         if len(others) <= max(0, staying):
             return None
@@ -296,7 +296,8 @@ class _Run:
         return found[0] if found else None
 
     def _name_for(self, step: Step) -> str:
-        used = self.holdings.keys() | self.pool.taken
+        # A name that a record still speaks of would be taken for the member that had it.
+        used = self.holdings.keys() | self.pool.taken | {each.replaces for each in self.holdings.values()}
         if step.member not in used:
             return step.member
         used = used | {each.member for each in self.steps}

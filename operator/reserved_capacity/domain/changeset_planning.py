@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from itertools import islice
 
 from .changeset_execution import MAX_STEPS, Crew, Step, StepAction
-from .holdings import Demand, Holding, PoolState, Request, ordinal_of
+from .holdings import Demand, Holding, PoolState, Request, ordinal_of, standing
 from .placement import Place, Room, best_fit
 from .units import cu_of
 
@@ -70,9 +70,8 @@ class _Task:
 def _task(crew: Crew, pool: PoolState) -> _Task:
     usable = {node.name for node in pool.nodes if node.usable}
     held: dict[str, list[Holding]] = {each.instance: [] for each in pool.demands}
-    for holding in pool.holdings:
-        if holding.held:
-            held.setdefault(holding.instance, []).append(holding)
+    for holding in standing(pool.holdings):
+        held.setdefault(holding.instance, []).append(holding)
     for members in held.values():  # whom to free first: off usable nodes, then the highest ordinals
         members.sort(key=lambda each: (usable.issuperset(each.nodes), -ordinal_of(each)))
     final = Counter[str]()
@@ -119,7 +118,7 @@ def _packing_refusal(task: _Task) -> str:
     floors = sorted(
         {f"{each.offering} {each.min_instances}" for each in task.pool.demands if task.surplus.get(each.instance)}
     )
-    return f"no order of steps keeps the minimum of instances on the way ({', '.join(floors)}): have idle room for one more instance, or lower the count in a set of its own first"
+    return f"no order of steps keeps the minimum of instances on the way ({', '.join(floors)}): have idle room for one more instance, set upgrade.acceptBelowMinimum, or lower the count in a set of its own first"
 
 
 # ------------------------------------------------------------------------------------------------------- the plan (F3)
@@ -137,7 +136,7 @@ def _plan(task: _Task) -> list[Step] | None:
         return steps
     for victims in islice(_choices(task), max(1, _EFFORT // (len(wants) * (1 + len(task.pool.nodes))))):
         leaving = {holding.member for holding in victims}
-        stay = [each for each in task.pool.holdings if each.held and each.member not in leaving]
+        stay = [each for each in standing(task.pool.holdings) if each.member not in leaving]
         targets = Room(task.pool, stay).place_all([each.request for each in wants])
         if targets is not None:
             steps = _Draft(task, list(zip(wants, targets, strict=True)), list(victims)).play()
@@ -174,16 +173,17 @@ def _ways(groups: Sequence[Sequence[Holding]], left: Mapping[str, int]) -> Itera
 class _Draft:
     """The set played through on paper: place what fits, else free one, until all is done.
 
-    Members that are being released already count as gone: a first Place may have to wait for them.
+    Members that are being released, or have a successor, already count as gone: a first Place may have to wait for them.
     """
 
     def __init__(self, task: _Task, wants: Sequence[tuple[Demand, Place | None]], victims: Sequence[Holding]) -> None:
         self.task, self.wants, self.victims = task, list(wants), list(victims)
         self.left = Counter(task.surplus)
-        self.holdings = {each.member: each for each in task.pool.holdings if each.held}
+        self.holdings = {each.member: each for each in standing(task.pool.holdings)}
         self.room = Room(task.pool, list(self.holdings.values()))
         self.offering = {each.instance: each.offering for each in task.pool.demands}
         self.minimum = {each.offering: each.min_instances for each in task.pool.demands}
+        self.below = {each.instance for each in task.pool.demands if each.accept_below_minimum}
         self.count = Counter(
             self.offering[name] for name, held in task.held.items() for _ in held if name in self.offering
         )
@@ -240,8 +240,10 @@ class _Draft:
         return name
 
     def _above_floor(self, holding: Holding) -> bool:
-        """C6: the floor holds on the way too, but not for an offering whose final count is 0."""
+        """C6: the floor holds on the way too, but not for an offering whose final count is 0, nor where it is given up."""
         offering = self.offering[holding.instance]
+        if holding.instance in self.below:
+            return True
         return not self.task.final[offering] or self.count[offering] > self.minimum[offering]
 
     def _free(self, holding: Holding) -> None:

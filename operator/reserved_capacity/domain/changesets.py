@@ -48,10 +48,14 @@ _MAX_ARRIVED = 20  # members that a record can name
 
 @dataclass(frozen=True, slots=True)
 class ChangeSetVerdict:
-    """What a member is told; it keeps what it holds, apart from the steps of the plan. All members get one message."""
+    """What a member is told; it keeps what it holds, apart from the steps of the plan. All members get one message.
+
+    `moving`: steps of the set are under way, forth or back.
+    """
 
     kind: Phase
     message: str
+    moving: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,8 +175,9 @@ def _trimmed(
 def _freezes(known: Sequence[ChangeSetRecord], crews: Mapping[str, Crew]) -> dict[str, ChangeSetVerdict]:
     freezes = {}
     for record in known:
-        for instance in crews.get(record.id, {}) if record.phase is not Phase.DONE else ():
-            verdict = ChangeSetVerdict(record.phase, record.message)
+        crew = crews.get(record.id, {})
+        for instance in crew if record.phase is not Phase.DONE else ():
+            verdict = ChangeSetVerdict(record.phase, record.message, active(record, crew))
             if record.phase is Phase.EXECUTING and instance not in record.members:
                 why = f"is under way with {', '.join(record.members)}: give {instance} another id"
                 verdict = ChangeSetVerdict(Phase.REJECTED, f"change set {record.id} {why}")

@@ -23,7 +23,8 @@ class ClaimDemand:
     `held` are the blocks that its members hold, by node name, also on nodes that are gone: such a node comes back to
     the pool that holds it (N2). `staying` are those of them that are not being given back. `lost_nodes` are nodes that
     are gone with all pods of the pool: these are replaced. `first_accepted` orders the pools: who bought first is
-    provisioned first. `wanted` is room that idle claims should be re-arranged for (C9).
+    provisioned first. `wanted` is room that idle claims should be re-arranged for (C9). So many nodes are replaced
+    `nodes_at_once` (N2).
     """
 
     pool: PoolId
@@ -33,6 +34,7 @@ class ClaimDemand:
     staying: Mapping[str, int] = field(default_factory=dict)
     lost_nodes: frozenset[str] = frozenset()
     wanted: tuple[Request, ...] = ()
+    nodes_at_once: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,7 +211,7 @@ def _grow(ledger: _Ledger, demand: ClaimDemand) -> int:
     if not missing:
         leaving = _leaving(ledger, demand)
         nodes, covered = [node for node, _ in leaving], {node.name: blocks for node, blocks in leaving}
-        _claim(ledger, demand.pool, next_replacement(nodes, covered))
+        _claim(ledger, demand.pool, next_replacement(nodes, covered, demand.nodes_at_once))
     return missing
 
 
@@ -220,11 +222,14 @@ def _excess(ledger: _Ledger, demand: ClaimDemand) -> int:
 
 
 def _leaving(ledger: _Ledger, demand: ClaimDemand) -> list[tuple[LeavingNode, int]]:
-    """The nodes that a pool is leaving, each with the blocks that are claimed elsewhere in its place."""
+    """The nodes that a pool is leaving, each with the blocks that are claimed elsewhere in its place.
+
+    Idle blocks on a cordoned node stay, unless somebody waits for room.
+    """
     leaving = [
         LeavingNode(name, ledger.claimed(name, demand.pool), demand.staying.get(name, 0), ledger.nodes[name].failed)
         for name in ledger.places(demand.pool)
-        if (node := ledger.nodes[name]).failed or (node.cordoned and demand.staying.get(name))
+        if (node := ledger.nodes[name]).failed or (node.cordoned and (demand.wanted or demand.staying.get(name)))
     ]
     leaving += [
         LeavingNode(name, demand.held[name], demand.staying.get(name, 0), failed=True)

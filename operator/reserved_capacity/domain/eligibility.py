@@ -55,6 +55,8 @@ class InstanceFacts:
     desired: int
     priority: int
     created_at: datetime
+    min_available: int | None = None
+    accept_below_minimum: bool = False
     held: int = 0
     held_blocks: int | None = None
     running_snapshots: frozenset[str] = frozenset()
@@ -280,6 +282,8 @@ def _demand(instance: InstanceFacts, offering: OfferingFacts | None, refusal: Re
         freeze=freeze,
         nodes_per_instance=offering.nodes_per_instance if offering else 1,
         topology_key=offering.topology_key if offering else "",
+        min_available=instance.min_available,
+        accept_below_minimum=instance.accept_below_minimum,
     )
 
 

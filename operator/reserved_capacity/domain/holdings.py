@@ -6,10 +6,12 @@ atomic. Nothing is counted by increments: all sums are recomputed from the list.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
+
+from .repair import NodeReplacement
 
 MAX_MEMBERS = 1000  # of one pool, those that are being released included (api.md, identities)
 
@@ -23,7 +25,8 @@ class HoldingState(StrEnum):
 class Holding:
     """The blocks of one member, in equal parts on its nodes. Keyed by member, which is unique in a namespace.
 
-    `instance_uid` is the incarnation that it was granted to: a namesake made anew has no claim on it.
+    `instance_uid` is the incarnation that it was granted to: a namesake made anew has no claim on it. `replaces` is the
+    member that this one was made in place of, for as long as that one is on record (N2, N3).
     """
 
     instance: str
@@ -33,6 +36,7 @@ class Holding:
     since: datetime
     state: HoldingState = HoldingState.HELD
     instance_uid: str = ""
+    replaces: str = ""
 
     @property
     def held(self) -> bool:
@@ -62,11 +66,16 @@ class Freeze(StrEnum):
     NOTHING = "Nothing"
     GROWTH = "Growth"  # keeps or loses what it holds, gets nothing new
     EVERYTHING = "Everything"  # what is held stays held and serves meanwhile
+    STEPS = "Steps"  # as Everything, and what moves is moved by the steps of its change set (F3)
 
 
 @dataclass(frozen=True, slots=True)
 class Demand:
-    """What one ModelInstance asks of its pool. `min_instances` counts all instances of (pool, offering) (C6)."""
+    """What one ModelInstance asks of its pool. `min_instances` counts all instances of (pool, offering) (C6).
+
+    `min_available` members serve at least while others move (None: all that are wanted); `accept_below_minimum`: so may
+    fewer than the offering's minimum.
+    """
 
     instance: str
     uid: str
@@ -79,6 +88,8 @@ class Demand:
     freeze: Freeze = Freeze.NOTHING
     nodes_per_instance: int = 1
     topology_key: str = ""
+    min_available: int | None = None
+    accept_below_minimum: bool = False
 
     @property
     def request(self) -> Request:
@@ -133,12 +144,13 @@ class Wait:
 
 @dataclass(frozen=True, slots=True)
 class BlockedMove:
-    """A member that has to leave its node and finds no other place (N3)."""
+    """A member that has to leave its node and finds no other place (N3). `hint`: why it is not stopped first."""
 
     member: str
     node: str
     need_cu: int
     have_cu: int
+    hint: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,12 +226,13 @@ class PoolState:
     taken: frozenset[str] = frozenset()
     available: frozenset[str] = frozenset()
     reserved: Mapping[str, int] = field(default_factory=dict)
+    replacement: NodeReplacement = field(default_factory=NodeReplacement)
 
 
 def effective_desired(demand: Demand, held: int) -> int:
-    """Instances that an object may have now: its wish, unless its spec cannot be acted on."""
+    """Instances that an object may have now, of `held` (held_count): its wish, unless its spec cannot be acted on."""
     match demand.freeze:
-        case Freeze.EVERYTHING:
+        case Freeze.EVERYTHING | Freeze.STEPS:
             return held
         case Freeze.GROWTH:
             return min(demand.desired, held)
@@ -231,6 +244,32 @@ def ordinal_of(holding: Holding) -> int:
     return int(holding.member.removeprefix(f"{holding.instance}-"))
 
 
+def succeeded(holdings: Iterable[Holding]) -> dict[str, Holding]:
+    """The members that are still held and have a successor that is, by name: they go when that one serves (N3).
+
+    A successor that had to leave its own node hands its part on to whoever was made in its place.
+    """
+    known = {holding.member: holding for holding in holdings}
+    found: dict[str, Holding] = {}
+    if not any(holding.replaces for holding in known.values()):
+        return found  # nobody moves, as nearly always
+    for heir in known.values():
+        former = known.get(heir.replaces)
+        for _ in known:
+            if former is None or former.held:
+                break
+            former = known.get(former.replaces)
+        if heir.held and former is not None and former.held:
+            found[former.member] = heir
+    return found
+
+
+def standing(holdings: Sequence[Holding]) -> list[Holding]:
+    """What is held to stay: neither being given back nor succeeded by another."""
+    former = succeeded(holdings)
+    return [holding for holding in holdings if holding.held and holding.member not in former]
+
+
 def held_count(instance: str, holdings: Sequence[Holding]) -> int:
-    """Members that an instance holds, without those that it is giving back."""
-    return sum(holding.instance == instance and holding.held for holding in holdings)
+    """Instances that an object holds; one that moves counts once, though two members of it are held meanwhile."""
+    return len(standing([holding for holding in holdings if holding.instance == instance]))

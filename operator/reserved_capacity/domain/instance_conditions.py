@@ -15,6 +15,7 @@ from .reasons.instance import ACCEPTED_REASONS, Available, CapacityReserved, Ins
 class InstanceObservation:
     """All that the conditions of one ModelInstance are computed from.
 
+    `held` are instances, and `moving` members beside them that leave their node when their successors serve.
     `evaluated` False: the pool has not weighed this generation yet. `overdue`: the pool's `provisionBy` has passed.
     """
 
@@ -29,6 +30,7 @@ class InstanceObservation:
     wait: Wait | None
     evaluated: bool
     move: BlockedMove | None = None
+    moving: int = 0
     overdue: bool = False
 
 
@@ -119,6 +121,13 @@ def _ready(
             CapacityReserved.WAITING_FOR_RELEASE.value,
             f"{seen.releasing} members are terminating; their compute units are idle when their pods are gone",
         )
+    if seen.moving:
+        return ConditionValue(
+            "Ready",
+            ConditionStatus.UNKNOWN,
+            CapacityReserved.WAITING_FOR_RELEASE.value,
+            f"{seen.moving} members have to leave their nodes; each goes when its successor serves",
+        )
     if not seen.suspended and seen.available < seen.desired:
         waiting = _borrowed(available, ConditionStatus.UNKNOWN)
         return replace(waiting, message=f"{waiting.message}; {explain_move(seen.move)}") if seen.move else waiting
@@ -136,9 +145,10 @@ def _all_well(seen: InstanceObservation) -> str:
 
 def explain_move(move: BlockedMove) -> str:
     """Why a member stays on a node that it has to leave (N3)."""
+    hint = f" (it is not stopped first: {move.hint})" if move.hint else ""
     return (
         f"{move.member} has to leave {move.node} and cannot: need {move.need_cu} CU on another node, have "
-        f"{move.have_cu} spare; uncordon {move.node}, or add a node of the class"
+        f"{move.have_cu} spare; uncordon {move.node}, or add a node of the class{hint}"
     )
 
 

@@ -83,11 +83,17 @@ def plan_members(
     present = {member.name: member for member in observed}
     replicas = {name: 0 if suspended else len(holding.nodes) for name, holding in held.items()}
     revision = current_revision(observed, owner_uid, rendered_revision)
+
+    def revision_for(holding: Holding) -> str:
+        """One that is made in another's place runs what that one ran, also where nobody else runs any more (R1, I4)."""
+        former = present.get(holding.replaces)
+        return former.revision if former is not None and former.owner_uid == owner_uid else revision
+
     # Without a template (the snapshot is unknown by now, and nobody runs it) there is nothing to make.
-    missing = [(name, holding) for name, holding in sorted(held.items()) if revision and name not in present]
     creates = [
-        CreateMember(holding, revision, f"{name} holds {holding.blocks} blocks and has no StatefulSet")
-        for name, holding in missing
+        CreateMember(holding, revision_for(holding), f"{name} holds {holding.blocks} blocks and has no StatefulSet")
+        for name, holding in sorted(held.items())
+        if name not in present and revision_for(holding)
     ]
     scales = [
         ScaleMember(member, replicas[name], "suspended" if suspended else "its holding stands")

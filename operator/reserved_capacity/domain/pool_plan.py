@@ -15,6 +15,7 @@ from .eligibility import InstanceFacts, OfferingFacts, PoolFacts, Refusal, Verdi
 from .holdings import Freeze, Holding, HoldingsPlan, PoolNode, PoolState, Wait, Waiting, capacity_of, held_count
 from .orders import OrderFacts, OrderVerdict, judge_order
 from .reasons.instance import InstanceAccepted
+from .repair import NodeReplacement
 from .terms import CommitmentRecord, Placement, next_moment, plan_commitments
 from .units import blocks_of, cu_of
 
@@ -29,6 +30,7 @@ class PoolWorld:
 
     name: str
     order: OrderFacts
+    replacement: NodeReplacement
     records: tuple[CommitmentRecord, ...]
     placements: Sequence[Placement]
     offerings: Mapping[str, OfferingFacts]
@@ -81,6 +83,7 @@ def plan_pool(world: PoolWorld, *, now: datetime) -> PoolPlan:
         gone=world.gone,
         taken=world.members,
         available=world.available,
+        replacement=world.replacement,
     )
     alone = {name: verdict.refusal.message for name, verdict in verdicts.items() if verdict.refusal is not None}
     sets = plan_change_sets(state, world.change_set_members, world.change_sets, alone, now=now)
@@ -114,10 +117,12 @@ _REASONS = {
 
 
 def _with_set(verdict: Verdict, decided: ChangeSetVerdict | None) -> Verdict:
-    """A member keeps what it holds, apart from the steps of its set; and says why, where it is not simply under way."""
+    """A member keeps what it holds, apart from the steps of its set; and says why, where it is not simply under way.
+
+    While the set moves its members, nothing else does (Freeze.STEPS)."""
     if decided is None:
         return verdict
-    frozen = replace(verdict.demand, freeze=Freeze.EVERYTHING)
+    frozen = replace(verdict.demand, freeze=Freeze.STEPS if decided.moving else Freeze.EVERYTHING)
     reason = _REASONS.get(decided.kind)
     return Verdict(frozen, Refusal(reason, decided.message) if reason is not None else verdict.refusal)
 

@@ -1,4 +1,4 @@
-"""Which blocks are claimed in place of a node that has failed or is being emptied (behaviour.md N2, N3).
+"""How a node that has failed or is being emptied is left: what is claimed in its place, and when (behaviour.md N2, N3).
 
 Nothing is stored: a pool that has more blocks claimed than contracted has replacements, and these cover the nodes that
 it is leaving, in order. So a crash, or a node that comes back half-way, is decided anew from the same facts.
@@ -8,6 +8,26 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from enum import StrEnum
+
+
+class ReplacementStrategy(StrEnum):
+    """How members leave a node that is being emptied (cordoned). On one that has failed there is nothing left to stop."""
+
+    REPLACE_FIRST = "ReplaceFirst"
+    TERMINATE_FIRST = "TerminateFirst"
+
+
+@dataclass(frozen=True, slots=True)
+class NodeReplacement:
+    """A pool's choice. At most so many of its nodes are under replacement at once."""
+
+    strategy: ReplacementStrategy = ReplacementStrategy.REPLACE_FIRST
+    max_unavailable_nodes: int = 1
+
+    @property
+    def terminates_first(self) -> bool:
+        return self.strategy is ReplacementStrategy.TERMINATE_FIRST
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,11 +54,13 @@ def coverage(leaving: Sequence[LeavingNode], excess: int) -> dict[str, int]:
     return covered
 
 
-def next_replacement(leaving: Sequence[LeavingNode], covered: Mapping[str, int]) -> int:
-    """Blocks to claim now: what the next node lacks, and only once nobody is held on those that are covered (N2)."""
+def next_replacement(leaving: Sequence[LeavingNode], covered: Mapping[str, int], at_once: int = 1) -> int:
+    """Blocks to claim now: what the next nodes lack. A node whose blocks are claimed elsewhere counts for as long as
+    somebody is held there; so `at_once` nodes are under replacement, and no more (N2)."""
+    missing = under_way = 0
     for node in sorted(leaving, key=lambda node: node.order):
-        if covered[node.name] < node.blocks:
-            return node.blocks - covered[node.name]
-        if node.held:
-            return 0
-    return 0
+        if under_way == at_once:
+            break
+        missing += node.blocks - covered[node.name]
+        under_way += bool(node.held) or covered[node.name] < node.blocks
+    return missing

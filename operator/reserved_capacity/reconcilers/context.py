@@ -24,7 +24,9 @@ OFFERING, PRICE_BOOK, TOKENS = "offering", "pricebook", "tokens"
 
 @dataclass(frozen=True, slots=True)
 class Assessment:
-    """What the pool's plan said of one ModelInstance: of which generation, and why it is refused or waits."""
+    """What the pool's plan said of one ModelInstance: of which generation, and why it is refused or waits.
+
+    `spare`: members that a drain may evict at once."""
 
     uid: str
     generation: int
@@ -32,6 +34,7 @@ class Assessment:
     wait: Wait | None
     move: BlockedMove | None
     overdue: bool
+    spare: int = 0
 
 
 @dataclass(slots=True)

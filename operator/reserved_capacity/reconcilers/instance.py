@@ -138,7 +138,8 @@ async def _ensure_children(context: Context, world: _World) -> None:
             await _patch(context, SERVICES, existing, merge)
     wanted = children.pod_disruption_budget(instance, world.min_available_pods)
     existing = await _ensure(context, POD_DISRUPTION_BUDGETS, wanted, world)
-    if existing["spec"].get("minAvailable") != wanted["spec"]["minAvailable"]:
+    # Before the pool has been planned, what may be missed is not known: the one that is there stands.
+    if world.assessment is not None and existing["spec"].get("minAvailable") != wanted["spec"]["minAvailable"]:
         await _patch(context, POD_DISRUPTION_BUDGETS, existing, {"spec": wanted["spec"]})
 
 
@@ -295,12 +296,9 @@ class _World:
 
     @property
     def min_available_pods(self) -> int:
-        """R1: pods - (instances - minAvailable), of what is held."""
+        """R1: pods - (instances - minAvailable), of what is held, and no fewer than the offering's minimum leaves (C6)."""
         pods = sum(len(holding.nodes) for holding in self.holdings if holding.held)
-        wanted = self.instance.spec.instances
-        minimum = self.instance.spec.upgrade.min_available
-        may_miss = 0 if minimum is None else max(0, wanted - minimum)
-        return max(0, pods - may_miss)
+        return max(0, pods - (self.assessment.spare if self.assessment is not None else 0))
 
 
 def _gather(context: Context, instance: ModelInstance) -> _World:

@@ -18,7 +18,7 @@ from reserved_capacity.api.modelinstance import ModelInstance
 from reserved_capacity.api.modeloffering import ModelOffering
 from reserved_capacity.domain.conditions import ConditionValue
 from reserved_capacity.domain.eligibility import Refusal
-from reserved_capacity.domain.holdings import Holding
+from reserved_capacity.domain.holdings import Holding, standing
 from reserved_capacity.domain.instance_conditions import InstanceObservation, conditions_of
 from reserved_capacity.domain.members import ObservedMember
 from reserved_capacity.domain.reasons.base import ConditionStatus
@@ -75,14 +75,14 @@ def status_of(store: Store, report: InstanceReport, now: datetime) -> ModelInsta
         for member in members
         if member.snapshot == instance.spec.snapshot and member.profile == instance.spec.profile
     } & {holding.member for holding in held}
-    values = conditions_of(_observation(report, held=len(held), available=len(available)))
+    values = conditions_of(_observation(report, available=len(available)))
     return ModelInstanceStatus(
         observed_generation=generation,
         phase=_phase(values),
         summary=values[-1].message[:1024],
         instances=InstanceCounts(
             desired=instance.spec.instances,
-            held=len(held),
+            held=len(standing(report.holdings)),
             available=len(available),
             updated=len(updated),
             updated_available=len(updated & available),
@@ -97,15 +97,17 @@ def status_of(store: Store, report: InstanceReport, now: datetime) -> ModelInsta
     )
 
 
-def _observation(report: InstanceReport, *, held: int, available: int) -> InstanceObservation:
+def _observation(report: InstanceReport, *, available: int) -> InstanceObservation:
     spec, seen = report.instance.spec, report.assessment
+    held = sum(holding.held for holding in report.holdings)
     minimum = spec.upgrade.min_available
     return InstanceObservation(
         pool=spec.pool_ref,
         desired=spec.instances,
         min_available=spec.instances if minimum is None else min(minimum, spec.instances),
         suspended=spec.suspend,
-        held=held,
+        held=len(standing(report.holdings)),
+        moving=held - len(standing(report.holdings)),
         releasing=len(report.holdings) - held,
         available=available,
         refusal=report.refusal,

@@ -14,6 +14,7 @@ from reserved_capacity.api import meta
 from reserved_capacity.api.computeunitpool import ComputeUnitPool
 from reserved_capacity.domain.nodes import failure_time
 from reserved_capacity.domain.pool_plan import PoolPlan, plan_pool
+from reserved_capacity.domain.releases import spare_members
 from reserved_capacity.ports import (
     COMPUTE_UNIT_POOLS,
     MODEL_INSTANCES,
@@ -106,6 +107,7 @@ async def _confirmed_gone(context: Context, pool: ComputeUnitPool) -> frozenset[
 
 
 def _assessments(view: PoolView, plan: PoolPlan, *, overdue: bool) -> dict[str, Assessment]:
+    spare = spare_members([verdict.demand for verdict in plan.verdicts.values()], plan.holdings.holdings)
     return {
         each.name: Assessment(
             uid=each.metadata.uid,
@@ -114,6 +116,7 @@ def _assessments(view: PoolView, plan: PoolPlan, *, overdue: bool) -> dict[str, 
             wait=plan.holdings.waits.get(each.name),
             move=plan.holdings.blocked_moves.get(each.name),
             overdue=overdue,
+            spare=spare[each.name],
         )
         for each in view.instances
     }

@@ -78,7 +78,7 @@ def status_of(report: PoolReport, now: datetime) -> ComputeUnitPoolStatus:
             "summary": _summary(report),
             "compute_units": _compute_units(report),
             "nodes_total": len(nodes),
-            "nodes": nodes[:MAX_STATUS_NODES],
+            "nodes": _shown(nodes),
             "commitments": tuple(
                 commitment_status(pool, record, report.plan.order.acceptable.get(record.id))
                 for record in report.records
@@ -150,6 +150,12 @@ def _nodes(report: PoolReport) -> tuple[PoolNode, ...]:
         )
         for node in report.places.nodes
     )
+
+
+def _shown(nodes: tuple[PoolNode, ...]) -> tuple[PoolNode, ...]:
+    """As many as the status can list, by name; where there are more, none that somebody has to know of is left out."""
+    ordered = sorted(nodes, key=lambda node: (node.state in (NodeState.FREE, NodeState.HELD), node.name))
+    return tuple(sorted(ordered[:MAX_STATUS_NODES], key=lambda node: node.name))
 
 
 def _node_state(report: PoolReport, node: domain.PoolNode, *, held: bool) -> NodeState:

@@ -231,9 +231,11 @@ def _term_ends(pool: JsonObject | None) -> list[Any]:
 
 def _moves(pool: JsonObject) -> bool:
     """Is a member of the pool on its way to another node, or a change set under way?"""
-    nodes, change_sets = _status(pool, "nodes", "changeSets")
-    return any(node["state"] not in ("Free", "Held") for node in nodes or ()) or any(
-        step["state"] != "Done" for each in change_sets or () for step in each.get("steps") or ()
+    nodes, holdings, change_sets = _status(pool, "nodes", "holdings", "changeSets")
+    return (
+        any(node["state"] not in ("Free", "Held") for node in nodes or ())
+        or any(holding.get("replaces") for holding in holdings or ())
+        or any(step["state"] != "Done" for each in change_sets or () for step in each.get("steps") or ())
     )
 
 

@@ -13,7 +13,7 @@ from reserved_capacity.api.modeloffering import ModelOffering
 from reserved_capacity.api.pricebook import PriceBook
 from reserved_capacity.domain.changesets import MemberSpec
 from reserved_capacity.domain.eligibility import InstanceFacts, OfferingFacts, SnapshotFacts
-from reserved_capacity.domain.holdings import Holding, HoldingState
+from reserved_capacity.domain.holdings import Holding, HoldingState, standing
 from reserved_capacity.domain.members import ObservedMember
 from reserved_capacity.domain.orders import OrderFacts, PriceEntry
 from reserved_capacity.domain.pool_plan import PoolWorld
@@ -29,7 +29,14 @@ from reserved_capacity.snapshot.instances import (
     ready_members,
 )
 from reserved_capacity.snapshot.parsing import parse_class, parse_offering, parse_pool, timestamp
-from reserved_capacity.snapshot.pools import PoolPlaces, change_sets_of, commitment_records, holdings_of, places_of
+from reserved_capacity.snapshot.pools import (
+    PoolPlaces,
+    change_sets_of,
+    commitment_records,
+    holdings_of,
+    places_of,
+    replacement_of,
+)
 from reserved_capacity.store import Store
 
 
@@ -56,6 +63,7 @@ def view_pool(
     world = PoolWorld(
         name=pool.name,
         order=_order_facts(store, pool),
+        replacement=replacement_of(pool),
         records=commitment_records(pool),
         placements=_placements(store, pool, holdings, recorded),
         offerings={name: _offering_facts(each) for name, each in offerings.items() if each is not None},
@@ -191,7 +199,6 @@ def _unsupported(pool: ComputeUnitPool) -> tuple[str, ...]:
     asked = {
         "spec.amendments": bool(spec.amendments),
         "spec.maintenanceWindow": spec.maintenance_window is not None,
-        "spec.nodeReplacement": spec.node_replacement != standard["node_replacement"].default,
         "spec.expiry": spec.expiry != standard["expiry"].default,
     }
     return tuple(field for field, used in asked.items() if used)
@@ -219,9 +226,8 @@ def _offering_facts(offering: ModelOffering) -> OfferingFacts:
 
 def _held_by_instance(holdings: Sequence[Holding]) -> dict[str, list[Holding]]:
     held: dict[str, list[Holding]] = {}
-    for holding in holdings:
-        if holding.held:
-            held.setdefault(holding.instance, []).append(holding)
+    for holding in standing(holdings):
+        held.setdefault(holding.instance, []).append(holding)
     return held
 
 
@@ -240,6 +246,8 @@ def _instance_facts(
         desired=instance.spec.instances,
         priority=instance.spec.priority,
         created_at=created,
+        min_available=instance.spec.upgrade.min_available,
+        accept_below_minimum=instance.spec.upgrade.accept_below_minimum,
         held=len(held),
         held_blocks=held[0].blocks if held else None,
         running_snapshots=frozenset(member.snapshot for member in running),
@@ -265,6 +273,7 @@ def unsupported_fields(instance: ModelInstance) -> tuple[str, ...]:
     fields = [
         f"spec.upgrade.{field.alias or name}"
         for name, field in standard.items()
-        if name not in ("min_available", "progress_deadline") and getattr(upgrade, name) != field.default
+        if name not in ("min_available", "accept_below_minimum", "progress_deadline")
+        and getattr(upgrade, name) != field.default
     ]
     return tuple(fields)

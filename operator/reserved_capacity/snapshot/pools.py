@@ -11,7 +11,7 @@ from reserved_capacity.api.computeunitpool import ComputeUnitPool
 from reserved_capacity.domain.changesets import ChangeSetRecord, Step
 from reserved_capacity.domain.holdings import Holding, PoolNode, blocks_held_by_node
 from reserved_capacity.domain.nodes import InventoryNode, PoolId
-from reserved_capacity.domain.repair import LeavingNode, coverage
+from reserved_capacity.domain.repair import LeavingNode, NodeReplacement, coverage
 from reserved_capacity.domain.terms import CommitmentRecord, CommitmentState
 from reserved_capacity.domain.units import blocks_of
 from reserved_capacity.ports import (
@@ -32,6 +32,12 @@ from reserved_capacity.store import (
 
 def pool_id(pool: ComputeUnitPool) -> PoolId:
     return PoolId(pool.namespace, pool.name, pool.metadata.uid)
+
+
+def replacement_of(pool: ComputeUnitPool) -> NodeReplacement:
+    """How the pool leaves nodes that have failed or are being emptied."""
+    chosen = pool.spec.node_replacement
+    return NodeReplacement(chosen.strategy, chosen.max_unavailable_nodes)
 
 
 def contracted_cu(pool: ComputeUnitPool) -> int:
@@ -55,6 +61,7 @@ def holdings_of(pool: ComputeUnitPool, instance: str | None = None) -> tuple[Hol
             since=each.since,
             state=each.state,
             instance_uid=each.instance_uid,
+            replaces=each.replaces or "",
         )
         for each in pool.status.holdings
         if instance is None or each.instance == instance

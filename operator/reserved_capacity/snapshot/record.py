@@ -62,6 +62,7 @@ def holding_status(holding: Holding) -> HoldingStatus:
         instance=holding.instance,
         instance_uid=holding.instance_uid,
         member=holding.member,
+        replaces=holding.replaces or None,
         compute_units=cu_of(holding.blocks),
         nodes=holding.nodes,
         since=holding.since,

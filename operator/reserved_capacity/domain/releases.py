@@ -1,0 +1,133 @@
+"""Who gives blocks back: members that are gone, are too many, or have a successor that serves (behaviour.md C5, C7, N3).
+
+A release takes nothing away yet: the blocks are in the member's hands until its pods are confirmed gone (C7).
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence, Set
+from dataclasses import replace
+
+from .holdings import (
+    Demand,
+    Holding,
+    HoldingState,
+    PoolState,
+    effective_desired,
+    ordinal_of,
+    standing,
+    succeeded,
+)
+from .units import cu_of
+
+
+def drop_gone(pool: PoolState, notes: list[str]) -> list[Holding]:
+    """The record without members that are confirmed gone. Whoever replaced one of them is from now on a member like all."""
+    kept = []
+    for holding in sorted(pool.holdings, key=lambda holding: holding.member):
+        if not holding.held and holding.member in pool.gone:
+            notes.append(f"{holding.member} is gone: {cu_of(holding.blocks)} CU are idle again")
+        else:
+            kept.append(holding)
+    known = {holding.member: holding for holding in pool.holdings}
+    there = {holding.member for holding in kept}
+    return [replace(holding, replaces=_former(holding, known, there)) for holding in kept]
+
+
+def _former(holding: Holding, known: Mapping[str, Holding], there: Set[str]) -> str:
+    """Whom a member replaces of those that are still there."""
+    name = holding.replaces
+    for _ in known:
+        if name in there or name not in known:
+            break
+        name = known[name].replaces
+    return name if name in there else ""
+
+
+def release_surplus(pool: PoolState, notes: list[str]) -> list[Holding]:
+    """Mark the surplus members of every instance as Releasing, and those whose successors serve."""
+    wanted = {demand.instance: demand for demand in pool.demands}
+    by_instance: dict[str, list[Holding]] = {}
+    for holding in pool.holdings:
+        by_instance.setdefault(holding.instance, []).append(holding)
+    leaving: set[str] = set()
+    for instance, mine in sorted(by_instance.items()):
+        demand = wanted.get(instance)
+        keep = effective_desired(demand, len(standing(mine))) if demand else 0
+        surplus = _surplus(pool, mine, keep)
+        moved = _moved(pool, demand, [holding for holding in mine if holding not in surplus], keep)
+        why = f"{instance} asks for {keep}" if demand else f"{instance} is deleted"
+        notes += [f"releasing {holding.member}: {why}" for holding in surplus]
+        notes += [f"releasing {holding.member}: it has moved" for holding in moved]
+        leaving |= {holding.member for holding in (*surplus, *moved)}
+    return [
+        replace(holding, state=HoldingState.RELEASING) if holding.member in leaving else holding
+        for holding in pool.holdings
+    ]
+
+
+def _surplus(pool: PoolState, mine: Sequence[Holding], keep: int) -> list[Holding]:
+    """The members to release because fewer are wanted, each with those that it was to succeed: first who is off usable
+    nodes or on the move, then the highest ordinals."""
+    staying, former = standing(mine), succeeded(mine)
+    usable = {node.name for node in pool.nodes if node.usable}
+    moving = {heir.member for heir in former.values()}
+
+    def order(holding: Holding) -> tuple[bool, int]:
+        return (holding.member in moving or not usable.issuperset(holding.nodes), ordinal_of(holding))
+
+    released = sorted(staying, key=order, reverse=True)[: max(0, len(staying) - keep)]
+    going = {holding.member for holding in released}
+    return [*released, *(each for each in mine if each.member in former and _heir(former, each).member in going)]
+
+
+def _moved(pool: PoolState, demand: Demand | None, mine: Sequence[Holding], keep: int) -> list[Holding]:
+    """Of every move the member that is not needed any more: the old one when its successor serves and enough of the
+    others do; the new one when the old one may stay after all."""
+    former = succeeded(mine)
+    usable = {node.name for node in pool.nodes if node.usable}
+    held = [holding for holding in mine if holding.held]
+    enough = floor_of(demand, keep) if demand else 0
+    moved: list[Holding] = []
+    for old in sorted(held, key=lambda each: (each.member in pool.available, ordinal_of(each))):
+        heir = former.get(old.member)
+        if heir is None or heir in moved:
+            continue
+        serves = heir.member in pool.available
+        others = sum(each.member in pool.available for each in held if each not in (*moved, old))
+        if serves and others >= enough:
+            moved.append(old)
+        elif usable.issuperset(old.nodes) and not serves and heir.member not in former:
+            moved.append(heir)
+    return moved
+
+
+def floor_of(demand: Demand, keep: int) -> int:
+    """Members of an instance that serve at least while others of it move, out of `keep` that it may have."""
+    return keep if demand.min_available is None else min(keep, demand.min_available)
+
+
+def spare_members(demands: Sequence[Demand], holdings: Sequence[Holding]) -> dict[str, int]:
+    """How many members of each instance a drain may evict at once: never so many that fewer are left than minAvailable, or
+    of all instances of an offering together fewer than its minimum (C6, N3)."""
+    held = Counter(holding.instance for holding in standing(holdings))
+    left: dict[str, int] = {}
+    for demand in demands:
+        left[demand.offering] = left.get(demand.offering, -demand.min_instances) + held[demand.instance]
+    spare = {}
+    for demand in sorted(demands, key=lambda demand: demand.instance):
+        keep = min(demand.desired, held[demand.instance])
+        may = keep - floor_of(demand, keep)
+        if not demand.accept_below_minimum:
+            may = min(may, max(0, left[demand.offering]))
+            left[demand.offering] -= may
+        spare[demand.instance] = may
+    return spare
+
+
+def _heir(former: Mapping[str, Holding], holding: Holding) -> Holding:
+    """Who takes the place in the end: a successor may have to leave its own node in turn."""
+    for _ in former:
+        holding = former.get(holding.member, holding)
+    return holding
