@@ -156,6 +156,15 @@ def test_c5_a_small_request_that_fits_is_not_starved_behind_a_big_one_that_does_
     assert set(plan.waits) == {"big"}
 
 
+def test_c5_what_waits_holds_back_nobody_whatever_its_priority() -> None:
+    """Room that has to be kept together is what a change set is for (ADR 0017)."""
+    big, small = asks("big", 1, blocks=3, priority=10), asks("small", 4, blocks=1)
+    state = pool(big, small, nodes=[part(blocks=4)], holdings=[held("small-0", 1), held("small-1", 1)])
+    plan = planned(state)
+    assert members(plan) == ["small-0", "small-1", "small-2", "small-3"]
+    assert plan.waits["big"] == Wait(Waiting.WAITING_FOR_COMPUTE_UNITS, 300, 0)
+
+
 def test_c5_a_serving_instance_is_never_preempted() -> None:
     state = pool(asks("urgent", 2, priority=99), asks("calm", 2), holdings=[held("calm-0"), held("calm-1")])
     plan = planned(state)
