@@ -6,7 +6,7 @@ The fake is worth something only as far as it passes what SQLite and PostgreSQL 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from random import Random
@@ -17,7 +17,6 @@ import pytest
 from reserved_capacity.domain.billing.contracts import Contract, Payment, PriceSighting, Reduction
 from reserved_capacity.domain.billing.history import Presence
 from reserved_capacity.domain.billing.intervals import Interval, IntervalKind
-from reserved_capacity.domain.billing.invoices import Cut, is_on
 from reserved_capacity.domain.billing.ledger import Book, EntryKind, Posting, Transaction
 from reserved_capacity.domain.billing.months import Month
 from reserved_capacity.domain.terms import Term
@@ -112,6 +111,17 @@ async def keys(stream: AsyncIterator[Entry]) -> list[str]:
 
 async def pending(ledger: Ledger, account: str = "acme", limit: int = 100) -> list[str]:
     return [each.id for each in await ledger.pending(account, limit)]
+
+
+@dataclass(frozen=True)
+class Cut:
+    """A closed month and the number of the account's last row at that moment: the rule that the port's answers are held to."""
+
+    month: Month
+    through: int
+
+    def covers(self, entry: Entry) -> bool:
+        return entry.number <= self.through and entry.transaction.day < self.month.end
 
 
 class AgreementsContract:
@@ -384,7 +394,9 @@ class InvoicesContract:
             previous, cut = cut, Cut(month, await ledger.position("acme") - chance.randrange(3))
             found = await gather(ledger.uninvoiced("acme", "USD", month.end, through=cut.through))
             everything = await gather(ledger.entries(account="acme"))
-            assert found == [each for each in everything if is_on(each.transaction.day, each.number, cut, previous)]
+            assert found == [
+                each for each in everything if cut.covers(each) and not (previous and previous.covers(each))
+            ]
             await ledger.close_month(closed(month.number, cut.through), None)
             invoiced += [each.number for each in found]
         assert len(invoiced) == len(set(invoiced)) > 30
