@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reserved_capacity.domain.terms import (
+    Amendment,
     CommitmentOrder,
     CommitmentRecord,
     CommitmentState,
@@ -41,7 +42,13 @@ def midnight(day: date) -> datetime:
 
 
 @st.composite
-def order_lists(draw: st.DrawFn) -> tuple[CommitmentOrder, ...]:
+def amendment_lists(draw: st.DrawFn) -> tuple[Amendment, ...]:
+    days = draw(st.sets(st.dates(date(2025, 12, 25), date(2027, 3, 1)), max_size=3))
+    return tuple(Amendment(day, 100 * draw(st.integers(0, 3))) for day in sorted(days))
+
+
+@st.composite
+def order_lists(draw: st.DrawFn, *, amended: bool = False) -> tuple[CommitmentOrder, ...]:
     return tuple(
         CommitmentOrder(
             id=f"po-{number}",
@@ -49,6 +56,7 @@ def order_lists(draw: st.DrawFn) -> tuple[CommitmentOrder, ...]:
             term=draw(st.sampled_from(Term)),
             provision_by=draw(st.none() | st.dates(date(2025, 12, 25), date(2026, 2, 15))),
             renewal=draw(st.sampled_from(RenewalPolicy)),
+            amendments=draw(amendment_lists()) if amended else (),
         )
         for number in range(draw(st.integers(1, 4)))
     )
@@ -122,7 +130,7 @@ def test_m1_m2_start_and_end_agree_with_counting_by_hand(
         assert record.state is (CommitmentState.ACTIVE if days else CommitmentState.PROVISIONING)
 
 
-@given(order_lists(), placement_lists(), st.lists(st.integers(0, 60 * 24 * 40), max_size=6))
+@given(order_lists(amended=True), placement_lists(), st.lists(st.integers(0, 60 * 24 * 40), max_size=6))
 def test_m5_it_does_not_matter_how_often_and_when_we_look(
     orders: tuple[CommitmentOrder, ...], placements: tuple[Placement, ...], looks: list[int]
 ) -> None:
@@ -134,7 +142,7 @@ def test_m5_it_does_not_matter_how_often_and_when_we_look(
     assert look(orders, records, placements, end) == look(orders, first, placements, end)
 
 
-@given(order_lists(), placement_lists(), st.integers(0, 1500), st.integers(0, 1000), st.data())
+@given(order_lists(amended=True), placement_lists(), st.integers(0, 1500), st.integers(0, 1000), st.data())
 def test_i7_i8_records_settle_at_once_and_do_not_depend_on_order(
     orders: tuple[CommitmentOrder, ...],
     placements: tuple[Placement, ...],
@@ -159,16 +167,46 @@ def test_m1_m9_moments_are_written_once_and_a_running_commitment_goes_only_forwa
         provisioned = data.draw(st.integers(0, 1500))
         after = look(orders, records, sorted(present, key=placements.index), START + timedelta(days=day), provisioned)
         for old, new in zip(records, after, strict=True):
-            for name in ("accepted_at", "fully_provisioned_at", "first_provisioned_at", "billing_start", "term_end"):
+            dates = ("billing_start", "term_end") if old.number == new.number else ()
+            for name in ("accepted_at", "fully_provisioned_at", "first_provisioned_at", *dates):
                 assert getattr(old, name) in (None, getattr(new, name))
-            assert list(CommitmentState).index(new.state) >= list(CommitmentState).index(old.state)
+            assert _progress(new) >= _progress(old)
             assert new.billing_start is None or new.billing_start > new.accepted_at
         live = [each for each in after if not each.ended]
         assert sum(each.provisioned_cu for each in live) == min(provisioned, sum(each.compute_units for each in live))
         records = after
 
 
-@given(order_lists(), placement_lists(), st.integers(0, 500))
+def _progress(record: CommitmentRecord) -> tuple[int, int]:
+    return (record.number, list(CommitmentState).index(record.state))
+
+
+@given(order_lists(), placement_lists(), st.lists(st.integers(0, 900), max_size=8), st.integers(400, 900))
+def test_m5_m8_terms_follow_one_another_without_a_gap_however_often_we_look(
+    orders: tuple[CommitmentOrder, ...], placements: tuple[Placement, ...], days: list[int], last: int
+) -> None:
+    """Nobody edits a policy, and all is used or due within the first term, which begins in the first 40 days."""
+    first = records = look(orders, look(orders, (), (), START), placements, START + timedelta(days=50))
+    for day in sorted(days):
+        if 50 <= day <= last:
+            records = look(orders, records, placements, START + timedelta(days=day))
+    end = START + timedelta(days=last)
+    records = look(orders, records, placements, end)
+    assert look(orders, first, placements, end) == records
+    for order, began, record in zip(orders, first, records, strict=True):
+        if began.billing_start is None:
+            continue
+        length = {"ThreeMonths": 90, "OneYear": 365}[order.term]
+        if order.renewal is RenewalPolicy.EXPIRE:
+            assert (record.number, record.billing_start) == (1, began.billing_start)
+            assert record.ended == (end >= began.billing_start + timedelta(days=length))
+            continue
+        passed = (end - began.billing_start).days // length
+        assert (record.number, record.ended) == (1 + passed, False)
+        assert record.billing_start == began.billing_start + timedelta(days=length * passed)
+
+
+@given(order_lists(amended=True), placement_lists(), st.integers(0, 500))
 def test_nothing_changes_by_itself_before_the_next_moment(
     orders: tuple[CommitmentOrder, ...], placements: tuple[Placement, ...], days: int
 ) -> None:

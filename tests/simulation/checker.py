@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import Any
 
 from reserved_capacity.ports import (
@@ -226,7 +227,7 @@ class Checker:
             now = after.get(member)
             if now is None or (held.releasing and not now.releasing):
                 self._dropped(at, held)  # its name may go to a new member in the same write
-            elif now.releasing and not held.releasing:
+            elif now.releasing and not held.releasing and not self._has_to_stop(pool, old):
                 self._released(at, held, sum(not each.releasing and each.instance == held.instance for each in old))
             elif (held.nodes, held.blocks) != (now.nodes, now.blocks):
                 self.found(f"{member} was moved on record", "R1")
@@ -285,6 +286,19 @@ class Checker:
         uids = {wish.uid for wish in relevant}
         if len(uids) == 1 and "" not in uids and all(each.desired >= together for each in relevant):
             self.found(f"{held.member} is released, and {held.instance} never asked for fewer than {together}", "C5")
+
+    def _has_to_stop(self, pool: JsonObject, old: tuple[Held, ...]) -> bool:
+        """M8: a commitment has ended or does within the hour, and what lasts does not hold all that was wanted."""
+        ordered = {each["id"]: each["computeUnits"] // 100 for each in pool["spec"]["commitments"]}
+        soon = (self.cluster.now() + timedelta(hours=1)).strftime("%Y-%m-%dT%H:%M:%SZ")
+        commitments = pool["status"].get("commitments") or ()
+        ends = [
+            each
+            for each in commitments
+            if each["state"] == "Expired" or (each["state"] == "Expiring" and each["termEnd"] <= soon)
+        ]
+        lasting = sum(ordered.get(each["id"], 0) for each in commitments if each not in ends)
+        return bool(ends) and sum(each.blocks for each in old if not each.releasing) > lasting
 
     def _whole(self, at: PoolName, old: tuple[Held, ...], new: tuple[Held, ...]) -> None:
         """C6: what is granted reaches the minimum at once. A record that was lost is not granted, but found again; and

@@ -30,6 +30,7 @@ MAX_STATUS_NODES: Final = 100
 MAX_MEMBERS: Final = 1000
 MAX_HOLDINGS: Final = 2 * MAX_MEMBERS
 MAX_CHANGE_SETS: Final = 11
+MAX_STOPS: Final = 100
 
 
 class PoolComputeUnits(ApiModel):
@@ -95,11 +96,28 @@ class Charged(ApiModel):
     """Last UTC day charged."""
 
 
+class CommitmentAmendment(ApiModel):
+    """An agreed reduction that the operator has seen."""
+
+    at: Day
+    """UTC day of the amendment in the spec."""
+    compute_units: ComputeUnits
+    """Compute units from then on; 0 ends the commitment."""
+    seen_at: Timestamp
+    """When the operator first saw it. It holds from the later of `at` and the first midnight UTC after this moment."""
+
+
 class CommitmentStatus(ApiModel):
     """What became of one order."""
 
     id: Token
     """id of the commitment in the spec."""
+    number: Annotated[int, Field(ge=1, le=10_000)] = 1
+    """Which term of the commitment this is: 1, and one more for each renewal. All dates below are of this term."""
+    compute_units: ComputeUnits | None = None
+    """Compute units that the commitment has now: as ordered, or fewer by an amendment."""
+    amendments: Annotated[tuple[CommitmentAmendment, ...], ListMap("at"), Field(max_length=MAX_COMMITMENTS)] = ()
+    """Agreed reductions that were seen, each with the moment, which decides from when it holds."""
     state: CommitmentState
     """Ordered (accepted, nothing claimed), Provisioning (some compute units claimed), Active (billingStart known),
     Expiring or Renewing (within 30 days of the end), Expired. All but Ordered and Expired are running."""
@@ -112,9 +130,9 @@ class CommitmentStatus(ApiModel):
     fully_provisioned_at: Timestamp | None = None
     """When all compute units of this commitment were first claimed on nodes. Recorded once."""
     billing_start: Timestamp | None = None
-    """First charged day, 00:00 UTC. Recorded once."""
+    """First charged day of the term, 00:00 UTC. Recorded once; a renewal begins where the term before ended."""
     term_end: Timestamp | None = None
-    """End of the term, exclusive: billingStart and 90 or 365 days."""
+    """End of the term, exclusive: billingStart and 90 or 365 days, or earlier where an amendment to 0 ends it."""
     renewal_deadline: Timestamp | None = None
     """Until when `renewal` may be changed: 30 days before termEnd."""
     price: CommitmentPrice = CommitmentPrice()
@@ -187,12 +205,12 @@ class ExpiryStop(ApiModel):
 
 
 class ExpiryPlan(ApiModel):
-    """What stops when the next commitment ends."""
+    """What stops when contracted compute units fall: at the end of a commitment, or by an amendment."""
 
     at: Timestamp
-    """When draining begins."""
-    stops: Annotated[tuple[ExpiryStop, ...], ListType("atomic"), Field(max_length=100)] = ()
-    """What stops, in order."""
+    """When draining begins: `expiry.drainBefore` ahead."""
+    stops: Annotated[tuple[ExpiryStop, ...], ListType("atomic"), Field(max_length=MAX_STOPS)] = ()
+    """What has to stop (still, once draining has begun) so that the rest fits, in order."""
 
 
 class PoolBilling(ApiModel):
@@ -230,7 +248,7 @@ class ComputeUnitPoolStatus(StatusModel):
     change_sets: Annotated[tuple[ChangeSetStatus, ...], ListMap("id"), Field(max_length=MAX_CHANGE_SETS)] = ()
     """The running change set and the last ten."""
     expiry_plan: ExpiryPlan | None = None
-    """What stops when the next commitment ends; written 30 days ahead."""
+    """What stops when contracted compute units next fall; written 30 days ahead, absent when nothing has to stop."""
     billing: PoolBilling | None = None
     """What the pool costs."""
 

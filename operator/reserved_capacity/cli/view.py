@@ -132,9 +132,10 @@ def _instances(world: World, pool: ComputeUnitPool) -> list[ModelInstance]:
 
 def _commitment(pool: ComputeUnitPool, order: Commitment) -> CommitmentView:
     record = pool.status.commitment(order.id)
+    known = record.compute_units if record is not None else None
     return CommitmentView(
         id=order.id,
-        compute_units=order.compute_units,
+        compute_units=order.compute_units if known is None else known,
         provisioned_cu=record.provisioned_compute_units if record else 0,
         term=order.term.value,
         state=record.state.value if record else "",

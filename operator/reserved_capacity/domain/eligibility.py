@@ -67,11 +67,13 @@ class InstanceFacts:
 
 @dataclass(frozen=True, slots=True)
 class PoolFacts:
-    """The pool that a set of instances refers to."""
+    """The pool that a set of instances refers to. `falls_at`: so little is contracted from then on only, and what goes
+    is granted to nobody any more."""
 
     name: str
     accelerator_class: str
     contracted_cu: int
+    falls_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,9 +210,11 @@ def _exceeds_pool(question: _Question) -> Refusal | None:
     most = have // size
     if most + question.others < offering.min_instances:
         most = 0
+    at = question.pool.falls_at
+    since = f" from {at.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ} on" if at is not None else ""
     return Refusal(
         InstanceAccepted.EXCEEDS_POOL,
-        f"need {need} CU for {instance.desired} instances, pool {question.pool.name} has {have} CU contracted: lower spec.instances to {most} or add a commitment to the pool",
+        f"need {need} CU for {instance.desired} instances, pool {question.pool.name} has {have} CU contracted{since}: lower spec.instances to {most} or add a commitment to the pool",
     )
 
 

@@ -12,7 +12,7 @@ from datetime import date
 from decimal import Decimal
 
 from .reasons.pool import PoolAccepted
-from .terms import CommitmentOrder, Term
+from .terms import CommitmentOrder, CommitmentRecord, RenewalPolicy, Term
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +64,7 @@ def judge_order(facts: OrderFacts, *, today: date) -> OrderVerdict:
     acceptable: dict[str, Decimal] = {}
     for order in facts.orders:
         if order.id in facts.accepted_ids:
+            refusal = refusal or _renewal(facts, order, today)
             continue
         single = _single(facts, order, today)
         if single is None:
@@ -73,6 +74,22 @@ def judge_order(facts: OrderFacts, *, today: date) -> OrderVerdict:
         else:
             refusal = refusal or single
     return OrderVerdict(acceptable, refusal)
+
+
+def renewal_prices(
+    facts: OrderFacts, before: Sequence[CommitmentRecord], after: Sequence[CommitmentRecord]
+) -> dict[str, Decimal]:
+    """The ordered price of terms that have begun by renewal: the list price in force on their first day (M8)."""
+    numbers = {record.id: record.number for record in before}
+    prices = {}
+    for record in after:
+        term = record.term
+        if term is None or record.billing_start is None or record.number <= numbers.get(record.id, record.number):
+            continue
+        price = list_price(facts.prices or (), term, record.billing_start.date())
+        if price is not None:
+            prices[record.id] = price
+    return prices
 
 
 def list_price(prices: Sequence[PriceEntry], term: Term, day: date) -> Decimal | None:
@@ -101,6 +118,19 @@ def _whole(facts: OrderFacts) -> OrderRefusal | None:
             "nothing that runs is changed",
         )
     return None
+
+
+def _renewal(facts: OrderFacts, order: CommitmentOrder, today: date) -> OrderRefusal | None:
+    """Another term is asked for: there must be a price for it before it begins."""
+    term = order.renewal_term or order.term
+    ends = order.renewal is RenewalPolicy.EXPIRE or any(not each.compute_units for each in order.amendments)
+    if ends or list_price(facts.prices or (), term, today) is not None:
+        return None
+    return OrderRefusal(
+        PoolAccepted.PRICE_MISSING,
+        f"PriceBook {facts.price_book} has no price for {term} in force on {today}, which the renewal of commitment "
+        f"{order.id} needs: append an entry to its spec.computeUnits; until then it would renew at its present price",
+    )
 
 
 def _single(facts: OrderFacts, order: CommitmentOrder, today: date) -> OrderRefusal | None:

@@ -18,8 +18,9 @@ _NAMED = 5  # how many nodes or pods a message names before it only counts
 class PoolObservation:
     """All that the conditions of one pool are computed from.
 
-    `provision_by` is the latest date that was agreed for what is missing; `sick_nodes` and `foreign_pods` are phrases
-    such as `gpu-3 (not ready since ...)`; `members` counts the instances that are asked for.
+    `provision_by` is the first date that was agreed for what is missing; `sick_nodes` and `foreign_pods` are phrases
+    such as `gpu-3 (not ready since ...)`; `members` counts the instances that are asked for. `secure` is
+    CommitmentSecure (commitment_secure.py), which decides nothing: a planned expiry is not a fault.
     """
 
     contracted_cu: int
@@ -30,6 +31,7 @@ class PoolObservation:
     sick_nodes: tuple[str, ...] = ()
     foreign_pods: tuple[str, ...] = ()
     members: int = 0
+    secure: ConditionValue | None = None
 
     @property
     def overdue(self) -> bool:
@@ -39,7 +41,8 @@ class PoolObservation:
 def conditions_of(seen: PoolObservation) -> tuple[ConditionValue, ...]:
     """All conditions whose behaviour is built, `Ready` last."""
     deciders = (_accepted(seen), _provisioned(seen), _healthy(seen))
-    return (*deciders, _ready(seen, deciders))
+    told = (seen.secure,) if seen.secure is not None else ()
+    return (*deciders, *told, _ready(seen, deciders))
 
 
 def _accepted(seen: PoolObservation) -> ConditionValue:

@@ -6,14 +6,17 @@ The reconciler carries the plan out and the kubectl plugin shows it before anyth
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
+from decimal import Decimal
 
 from .admission import plan_holdings
 from .changesets import ChangeSetPlan, ChangeSetRecord, ChangeSetVerdict, MemberSpec, Phase, plan_change_sets
 from .eligibility import InstanceFacts, OfferingFacts, PoolFacts, Refusal, Verdict, judge
+from .expiry import ExpiryPlan, ExpirySettings, Fall, Outlook, drain, outlook
 from .holdings import Freeze, Holding, HoldingsPlan, PoolNode, PoolState, Wait, Waiting, capacity_of, held_count
-from .orders import OrderFacts, OrderVerdict, judge_order
+from .notices import notices_of
+from .orders import OrderFacts, OrderVerdict, judge_order, renewal_prices
 from .reasons.instance import InstanceAccepted
 from .repair import NodeReplacement
 from .terms import CommitmentRecord, Placement, next_moment, plan_commitments
@@ -42,23 +45,30 @@ class PoolWorld:
     available: frozenset[str] = frozenset()
     change_sets: tuple[ChangeSetRecord, ...] = ()
     change_set_members: tuple[MemberSpec, ...] = ()
+    expiry: ExpirySettings = field(default_factory=ExpirySettings)
 
 
 @dataclass(frozen=True, slots=True)
 class PoolPlan:
-    """What the pool's status shall say, and what its instances are told."""
+    """What the pool's status shall say, and what its instances are told.
+
+    `prices` are ordered prices to put on record: of commitments accepted now, and of terms that begin by renewal.
+    """
 
     order: OrderVerdict
     records: tuple[CommitmentRecord, ...]
     verdicts: Mapping[str, Verdict]
     holdings: HoldingsPlan
     change_sets: tuple[ChangeSetRecord, ...]
+    ahead: Outlook
+    expiry: ExpiryPlan | None
+    prices: Mapping[str, Decimal]
     next_moment: datetime | None
 
     @property
     def contracted_cu(self) -> int:
         """CU of all accepted commitments that have not ended."""
-        return sum(record.compute_units for record in self.records if not record.ended)
+        return self.ahead.contracted_cu
 
 
 def plan_pool(world: PoolWorld, *, now: datetime) -> PoolPlan:
@@ -71,12 +81,14 @@ def plan_pool(world: PoolWorld, *, now: datetime) -> PoolPlan:
         placements=world.placements,
         now=now,
     )
-    contracted = sum(record.compute_units for record in records if not record.ended)
-    pool = PoolFacts(world.name, world.order.accelerator_class, contracted)
+    ahead = outlook(records, world.expiry, now=now)
+    # Of what is about to end nothing is granted any more: plans are made for what lasts.
+    falls_at = ahead.draining.at if ahead.draining is not None else None
+    pool = PoolFacts(world.name, world.order.accelerator_class, ahead.lasting_cu, falls_at)
     verdicts = judge(pool, world.offerings, world.instances, now=now)
     verdicts = _for_the_set_to_decide(verdicts, world.change_set_members)
     state = PoolState(
-        contracted_blocks=blocks_of(contracted),
+        contracted_blocks=blocks_of(ahead.lasting_cu),
         nodes=world.nodes,
         holdings=world.holdings,
         demands=tuple(verdict.demand for verdict in verdicts.values()),
@@ -90,8 +102,20 @@ def plan_pool(world: PoolWorld, *, now: datetime) -> PoolPlan:
     verdicts = {name: _with_set(verdict, sets.freezes.get(name)) for name, verdict in verdicts.items()}
     demands = tuple(verdict.demand for verdict in verdicts.values())
     state = replace(state, holdings=sets.holdings, demands=demands, reserved=sets.reserved)
+    drained = drain(state, ahead, world.expiry, now=now)
+    state = replace(state, holdings=drained.holdings)
     holdings = _with_waits(state, plan_holdings(state, now=now), sets)
-    return PoolPlan(order, records, verdicts, holdings, sets.records, _next_moment(world, records, sets, now))
+    return PoolPlan(
+        order=order,
+        records=records,
+        verdicts=verdicts,
+        holdings=_because_of(ahead.draining, holdings),
+        change_sets=sets.records,
+        ahead=ahead,
+        expiry=drained.plan,
+        prices={**order.acceptable, **renewal_prices(world.order, world.records, records)},
+        next_moment=_next_moment(world, records, (sets.next_moment, ahead.next_moment), now),
+    )
 
 
 def _for_the_set_to_decide(verdicts: Mapping[str, Verdict], members: Sequence[MemberSpec]) -> dict[str, Verdict]:
@@ -140,10 +164,24 @@ def _with_waits(state: PoolState, plan: HoldingsPlan, sets: ChangeSetPlan) -> Ho
     return replace(plan, waits=waits)
 
 
+def _because_of(fall: Fall | None, plan: HoldingsPlan) -> HoldingsPlan:
+    """While a drain is under way, whoever finds no room is told that what seems idle is about to end."""
+    if fall is None:
+        return plan
+    remedy = f"{fall.why}: add a commitment, or scale another instance down"
+    waits = {
+        name: replace(wait, remedy=remedy) if wait.reason is Waiting.WAITING_FOR_COMPUTE_UNITS else wait
+        for name, wait in plan.waits.items()
+    }
+    return replace(plan, waits=waits)
+
+
 def _next_moment(
-    world: PoolWorld, records: Sequence[CommitmentRecord], sets: ChangeSetPlan, now: datetime
+    world: PoolWorld, records: Sequence[CommitmentRecord], others: Sequence[datetime | None], now: datetime
 ) -> datetime | None:
-    """When the plan changes by itself: a date of a commitment, a deadline of a change set, a snapshot that retires."""
+    """When the plan changes by itself: a date of a commitment, a notice, a deadline of a change set, a snapshot that
+    retires."""
     retirements = [snapshot.retires_at for each in world.offerings.values() for snapshot in each.snapshots.values()]
-    moments = (next_moment(records, world.order.orders, now), sets.next_moment, *retirements)
+    notices = [notice.at for record in records if not record.ended for notice in notices_of(record)]
+    moments = (next_moment(records, world.order.orders, now), *others, *notices, *retirements)
     return min((at for at in moments if at is not None and at > now), default=None)

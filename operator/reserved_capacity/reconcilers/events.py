@@ -1,4 +1,5 @@
-"""Events for people: one whenever an object begins to need somebody, that is, Ready turns False or for another reason.
+"""Events for people: one whenever an object begins to need somebody, that is, Ready turns False or for another reason,
+and one for each notice of a commitment's end.
 
 Only on that transition, so `kubectl describe` tells what happened and nobody is flooded. Nothing reads them.
 """
@@ -12,6 +13,7 @@ from typing import Any
 
 from reserved_capacity.domain.holdings import BlockedMove
 from reserved_capacity.domain.instance_conditions import explain_move
+from reserved_capacity.domain.notices import Notice
 from reserved_capacity.ports import EVENTS, JsonObject
 
 _NOTE_LENGTH = 1024  # the API server's limit
@@ -32,17 +34,25 @@ def of_blocked_move(obj: JsonObject, move: BlockedMove, now: datetime) -> JsonOb
     return _event(obj, "MoveBlocked", explain_move(move), now)
 
 
-def _event(obj: JsonObject, reason: str, note: str, now: datetime) -> JsonObject:
+def of_notice(obj: JsonObject, notice: Notice, now: datetime, *, renews: bool) -> JsonObject:
+    """The Event of a notice, under a name that follows from the notice: two operators post it once."""
+    follows = (
+        "another term follows without a gap" if renews else "it is not renewed: add a commitment to keep the capacity"
+    )
+    return _event(obj, "CommitmentEnds", f"{notice.message}; {follows}", now, key=notice.key, warns=not renews)
+
+
+def _event(obj: JsonObject, reason: str, note: str, now: datetime, *, key: str = "", warns: bool = True) -> JsonObject:
     metadata = obj["metadata"]
     moment = now.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
-    digest = hashlib.sha256(f"{metadata['uid']} {reason} {moment}".encode()).hexdigest()[:16]
+    digest = hashlib.sha256(f"{metadata['uid']} {reason} {key or moment}".encode()).hexdigest()[:16]
     return {
         "apiVersion": EVENTS.api_version,
         "kind": EVENTS.kind,
         # Events about cluster-scoped objects live in `default`, as Kubernetes' own do.
         "metadata": {"name": f"{metadata['name']}.{digest}", "namespace": metadata.get("namespace") or "default"},
         "eventTime": moment,
-        "type": "Warning",
+        "type": "Warning" if warns else "Normal",
         "reason": reason,
         "action": "Reconcile",
         "note": note[:_NOTE_LENGTH],

@@ -7,29 +7,38 @@ writes a pool's status.
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import replace
 from datetime import datetime
 
 from reserved_capacity.api import meta
 from reserved_capacity.api.computeunitpool import ComputeUnitPool
+from reserved_capacity.api.conditions import ConditionType
+from reserved_capacity.api.poolstatus import ComputeUnitPoolStatus
+from reserved_capacity.domain.commitment_secure import notices_told
 from reserved_capacity.domain.nodes import failure_time
 from reserved_capacity.domain.pool_plan import PoolPlan, plan_pool
 from reserved_capacity.domain.releases import spare_members
 from reserved_capacity.ports import (
     COMPUTE_UNIT_POOLS,
+    EVENTS,
     MODEL_INSTANCES,
     NODES,
     PODS,
     STATEFUL_SETS,
+    ApiError,
     Conflict,
     JsonObject,
     Ref,
 )
 from reserved_capacity.queue import Key
+from reserved_capacity.reconcilers import events
 from reserved_capacity.reconcilers.context import CAPACITY, INSTANCE, Assessment, Context
 from reserved_capacity.reconcilers.pool_report import PoolReport, status_of
 from reserved_capacity.snapshot import conditions_of, holdings_of, parse_class, parse_pool, pods_of_member, repair_rules
 from reserved_capacity.snapshot.pool_world import PoolView, view_pool
+
+_SECURE = ConditionType.COMMITMENT_SECURE.value
 
 
 async def reconcile(context: Context, key: Key) -> datetime | None:
@@ -81,11 +90,27 @@ async def _plan_and_publish(context: Context, key: Key, pool: ComputeUnitPool, g
     plan = plan_pool(replace(view.world, gone=gone), now=now)
     await _confirm_releases(context, view, plan)
     report = PoolReport(view.pool, plan, view.places)
-    await context.publish(ref, observed, status_of(report, now))
+    status = status_of(report, now)
+    await context.publish(ref, observed, status)
+    await _tell_notices(context, observed, report, status, now)
     _post(context, key, _assessments(view, plan, overdue=report.overdue(now)))
     if context.board.want(key.namespace, key.name, plan.holdings.wanted):
         context.enqueue(Key(CAPACITY, "", pool.spec.accelerator_class))
     return _next_look(context, view, report, now)
+
+
+async def _tell_notices(
+    context: Context, observed: JsonObject, report: PoolReport, status: ComputeUnitPoolStatus, now: datetime
+) -> None:
+    """An Event once, when a notice of an end falls due: when the condition, which gives it all the time, begins to."""
+    before = next(
+        (each["message"] for each in (observed.get("status") or {}).get("conditions") or () if each["type"] == _SECURE),
+        "",
+    )
+    said = status.condition(_SECURE)
+    for notice, renews in notices_told(report.ends, now, before, said.message if said is not None else ""):
+        with contextlib.suppress(ApiError):  # a courtesy to people: the status has said it already
+            await context.cluster.create(EVENTS, events.of_notice(observed, notice, now, renews=renews))
 
 
 async def _confirmed_gone(context: Context, pool: ComputeUnitPool) -> frozenset[str]:

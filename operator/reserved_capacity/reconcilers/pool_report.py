@@ -14,6 +14,7 @@ from reserved_capacity.api.poolstatus import (
     PoolNode,
 )
 from reserved_capacity.domain import holdings as domain
+from reserved_capacity.domain.commitment_secure import SecureFacts, commitment_secure
 from reserved_capacity.domain.holdings import Holding, PoolCapacity, capacity_of
 from reserved_capacity.domain.pool_conditions import PoolObservation, conditions_of
 from reserved_capacity.domain.pool_plan import PoolPlan
@@ -21,7 +22,8 @@ from reserved_capacity.domain.terms import CommitmentRecord, start_of
 from reserved_capacity.domain.units import blocks_of, cu_of
 from reserved_capacity.reconcilers.context import condition_list
 from reserved_capacity.snapshot import PoolPlaces
-from reserved_capacity.snapshot.record import change_set_status, commitment_status, holding_status
+from reserved_capacity.snapshot.pool_world import commitment_orders
+from reserved_capacity.snapshot.record import change_set_status, commitment_status, expiry_status, holding_status
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,19 +43,25 @@ class PoolReport:
         return self.plan.records
 
     @property
+    def ends(self) -> SecureFacts:
+        orders = {order.id: order for order in commitment_orders(self.pool)}
+        return SecureFacts(self.records, orders, self.plan.ahead, self.plan.expiry)
+
+    @property
     def capacity(self) -> PoolCapacity:
         return capacity_of(self.places.nodes, self.holdings)
 
     @property
     def provision_by(self) -> date | None:
-        """The latest day that was agreed for CU that are missing; None where nothing is missing.
+        """The first day that was agreed for CU that are missing; None where nothing is missing.
 
-        What is ordered after that day is not late on the day it is accepted.
+        What is ordered after that day is not late on the day it is accepted, and what has ended is not owed.
         """
         agreed = {order.id: order.provision_by for order in self.pool.spec.commitments}
-        missing = [record for record in self.records if record.provisioned_cu < record.compute_units]
+        owed = [record for record in self.records if not record.ended]
+        missing = [record for record in owed if record.provisioned_cu < record.compute_units]
         days = [max(agreed[each.id], each.accepted_at.date()) for each in missing if each.id in agreed]
-        return max(days, default=None)
+        return min(days, default=None)
 
     @property
     def late_from(self) -> datetime | None:
@@ -80,10 +88,10 @@ def status_of(report: PoolReport, now: datetime) -> ComputeUnitPoolStatus:
             "nodes_total": len(nodes),
             "nodes": _shown(nodes),
             "commitments": tuple(
-                commitment_status(pool, record, report.plan.order.acceptable.get(record.id))
-                for record in report.records
+                commitment_status(pool, record, report.plan.prices.get(record.id)) for record in report.records
             ),
             "term_end": min(ends, default=None),
+            "expiry_plan": expiry_status(report.plan.expiry),
             "change_sets": tuple(change_set_status(each) for each in report.plan.change_sets),
             "holdings": tuple(holding_status(each) for each in report.holdings),
             "conditions": condition_list(pool.status, conditions_of(observation), generation=generation, now=now),
@@ -122,6 +130,7 @@ def _observation(report: PoolReport, now: datetime) -> PoolObservation:
         sick_nodes=tuple(sick),
         foreign_pods=report.places.foreign_pods,
         members=sum(each.demand.desired for each in report.plan.verdicts.values()),
+        secure=commitment_secure(report.ends, now),
     )
 
 

@@ -236,9 +236,7 @@ def _status_of(pool: ComputeUnitPool, plan: PoolPlan) -> Mapping[str, Any]:
     """The part of the status that planners read."""
     update = {
         "observed_generation": pool.metadata.generation,
-        "commitments": tuple(
-            commitment_status(pool, record, plan.order.acceptable.get(record.id)) for record in plan.records
-        ),
+        "commitments": tuple(commitment_status(pool, record, plan.prices.get(record.id)) for record in plan.records),
         "change_sets": tuple(change_set_status(record) for record in plan.change_sets),
         "holdings": tuple(holding_status(holding) for holding in plan.holdings.holdings),
     }

@@ -13,11 +13,12 @@ from reserved_capacity.api.modeloffering import ModelOffering
 from reserved_capacity.api.pricebook import PriceBook
 from reserved_capacity.domain.changesets import MemberSpec
 from reserved_capacity.domain.eligibility import InstanceFacts, OfferingFacts, SnapshotFacts
+from reserved_capacity.domain.expiry import ExpirySettings
 from reserved_capacity.domain.holdings import Holding, HoldingState, standing
 from reserved_capacity.domain.members import ObservedMember
 from reserved_capacity.domain.orders import OrderFacts, PriceEntry
 from reserved_capacity.domain.pool_plan import PoolWorld
-from reserved_capacity.domain.terms import CommitmentOrder, Placement
+from reserved_capacity.domain.terms import Amendment, CommitmentOrder, Placement
 from reserved_capacity.domain.units import cu_of
 from reserved_capacity.ports import COMPUTE_UNIT_POOLS, PODS, PRICE_BOOKS, STATEFUL_SETS, JsonObject, Ref
 from reserved_capacity.snapshot.indexes import MEMBERS_BY_POOL, POOLS_BY_COMMITMENT
@@ -76,6 +77,7 @@ def view_pool(
         change_set_members=tuple(
             _member_spec(each, each.spec.change_set) for each in instances if each.spec.change_set
         ),
+        expiry=ExpirySettings(pool.spec.expiry.drain_before, pool.spec.expiry.stop_order),
     )
     return PoolView(pool, instances, places, world)
 
@@ -154,14 +156,14 @@ def _order_facts(store: Store, pool: ComputeUnitPool) -> OrderFacts:
         class_exists=parse_class(store, spec.accelerator_class) is not None,
         price_book=spec.price_book_ref,
         prices=prices,
-        orders=_orders(pool),
+        orders=commitment_orders(pool),
         accepted_ids=frozenset(record.id for record in commitment_records(pool)),
         taken_ids=_taken_ids(store, pool),
         unsupported=_unsupported(pool),
     )
 
 
-def _orders(pool: ComputeUnitPool) -> tuple[CommitmentOrder, ...]:
+def commitment_orders(pool: ComputeUnitPool) -> tuple[CommitmentOrder, ...]:
     return tuple(
         CommitmentOrder(
             id=each.id,
@@ -169,6 +171,10 @@ def _orders(pool: ComputeUnitPool) -> tuple[CommitmentOrder, ...]:
             term=each.term,
             provision_by=each.provision_by,
             renewal=each.renewal.policy,
+            renewal_term=each.renewal.term,
+            amendments=tuple(
+                Amendment(one.at, one.compute_units) for one in pool.spec.amendments if one.commitment == each.id
+            ),
         )
         for each in pool.spec.commitments
     )
@@ -195,12 +201,7 @@ def _comes_first(other: ComputeUnitPool, pool: ComputeUnitPool, commitment: str)
 
 def _unsupported(pool: ComputeUnitPool) -> tuple[str, ...]:
     """Fields whose behaviour is not built yet, where they ask for something else than the default."""
-    spec, standard = pool.spec, type(pool.spec).model_fields
-    asked = {
-        "spec.amendments": bool(spec.amendments),
-        "spec.maintenanceWindow": spec.maintenance_window is not None,
-        "spec.expiry": spec.expiry != standard["expiry"].default,
-    }
+    asked = {"spec.maintenanceWindow": pool.spec.maintenance_window is not None}
     return tuple(field for field, used in asked.items() if used)
 
 

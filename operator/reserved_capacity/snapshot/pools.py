@@ -12,7 +12,7 @@ from reserved_capacity.domain.changesets import ChangeSetRecord, Step
 from reserved_capacity.domain.holdings import Holding, PoolNode, blocks_held_by_node
 from reserved_capacity.domain.nodes import InventoryNode, PoolId
 from reserved_capacity.domain.repair import LeavingNode, NodeReplacement, coverage
-from reserved_capacity.domain.terms import CommitmentRecord, CommitmentState
+from reserved_capacity.domain.terms import CommitmentRecord, Reduction
 from reserved_capacity.domain.units import blocks_of
 from reserved_capacity.ports import (
     COMPUTE_UNIT_POOLS,
@@ -41,13 +41,8 @@ def replacement_of(pool: ComputeUnitPool) -> NodeReplacement:
 
 
 def contracted_cu(pool: ComputeUnitPool) -> int:
-    """CU of all accepted commitments that have not ended."""
-    ordered = {order.id: order.compute_units for order in pool.spec.commitments}
-    return sum(
-        ordered.get(record.id, 0)
-        for record in pool.status.commitments
-        if record.accepted_at is not None and record.state is not CommitmentState.EXPIRED
-    )
+    """CU of all accepted commitments that have not ended, by the record."""
+    return sum(record.compute_units for record in commitment_records(pool) if not record.ended)
 
 
 def holdings_of(pool: ComputeUnitPool, instance: str | None = None) -> tuple[Holding, ...]:
@@ -92,7 +87,7 @@ def commitment_records(pool: ComputeUnitPool) -> tuple[CommitmentRecord, ...]:
         CommitmentRecord(
             id=each.id,
             accepted_at=each.accepted_at,
-            compute_units=ordered.get(each.id, 0),
+            compute_units=_size(ordered.get(each.id), each.compute_units),
             state=each.state,
             provisioned_cu=each.provisioned_compute_units,
             fully_provisioned_at=each.fully_provisioned_at,
@@ -100,10 +95,21 @@ def commitment_records(pool: ComputeUnitPool) -> tuple[CommitmentRecord, ...]:
             billing_start=each.billing_start,
             term_end=each.term_end,
             renewal_deadline=each.renewal_deadline,
+            number=each.number,
+            ordered_cu=ordered.get(each.id, each.compute_units or 0),
+            reductions=tuple(
+                Reduction(amendment.at, amendment.compute_units, amendment.seen_at) for amendment in each.amendments
+            ),
         )
         for each in pool.status.commitments
         if each.accepted_at is not None
     )
+
+
+def _size(ordered: int | None, recorded: int | None) -> int:
+    """What is on record; no more than the order, which can shrink before anything is claimed for it."""
+    known = [each for each in (ordered, recorded) if each is not None]
+    return min(known, default=0)
 
 
 @dataclass(frozen=True, slots=True)

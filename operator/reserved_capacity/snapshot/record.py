@@ -6,12 +6,17 @@ from decimal import Decimal
 
 from reserved_capacity.api.computeunitpool import ComputeUnitPool
 from reserved_capacity.api.poolstatus import (
+    MAX_STOPS,
     ChangeSetStatus,
     ChangeSetStep,
+    CommitmentAmendment,
     CommitmentPrice,
     CommitmentStatus,
+    ExpiryPlan,
+    ExpiryStop,
 )
 from reserved_capacity.api.poolstatus import Holding as HoldingStatus
+from reserved_capacity.domain import expiry
 from reserved_capacity.domain.changesets import ChangeSetRecord
 from reserved_capacity.domain.holdings import Holding
 from reserved_capacity.domain.terms import CommitmentRecord
@@ -19,11 +24,19 @@ from reserved_capacity.domain.units import cu_of
 
 
 def commitment_status(pool: ComputeUnitPool, record: CommitmentRecord, price: Decimal | None) -> CommitmentStatus:
-    """`price`: the list price of the day of acceptance, written once; what M3 charges from is never looked up again."""
+    """`price`: the list price of the day of acceptance, or of the first day of a renewal, written once for the term; what
+    M3 charges from is never looked up again."""
     before = pool.status.commitment(record.id)
-    ordered = before.price.ordered if before is not None else price
+    known = before.price.ordered if before is not None and before.number == record.number else None
+    ordered = known or price or (before.price.ordered if before is not None else None)
     return CommitmentStatus(
         id=record.id,
+        number=record.number,
+        compute_units=record.compute_units,
+        amendments=tuple(
+            CommitmentAmendment(at=each.at, compute_units=each.compute_units, seen_at=each.seen_at)
+            for each in record.reductions
+        ),
         state=record.state,
         accepted_at=record.accepted_at,
         provisioned_compute_units=record.provisioned_cu,
@@ -35,6 +48,13 @@ def commitment_status(pool: ComputeUnitPool, record: CommitmentRecord, price: De
         price=(before.price if before is not None else CommitmentPrice()).model_copy(update={"ordered": ordered}),
         charged=before.charged if before is not None else None,
     )
+
+
+def expiry_status(plan: expiry.ExpiryPlan | None) -> ExpiryPlan | None:
+    if plan is None:
+        return None
+    stops = [ExpiryStop(instance=each.instance, instances=each.instances) for each in plan.stops]
+    return ExpiryPlan(at=plan.at, stops=tuple(stops[:MAX_STOPS]))
 
 
 def change_set_status(record: ChangeSetRecord) -> ChangeSetStatus:

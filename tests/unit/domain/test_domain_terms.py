@@ -69,7 +69,7 @@ def started(at: str, *, term: Term = Term.ONE_YEAR, renewal: RenewalPolicy = Ren
 
 
 def test_an_order_is_accepted_now_and_waits_for_capacity() -> None:
-    assert plan([order()]) == (CommitmentRecord("po-1", ACCEPTED, 600, CommitmentState.ORDERED),)
+    assert plan([order()]) == (CommitmentRecord("po-1", ACCEPTED, 600, CommitmentState.ORDERED, ordered_cu=600),)
 
 
 def test_an_order_that_may_not_be_accepted_is_not_on_record() -> None:
@@ -310,7 +310,7 @@ def test_the_policy_is_reversible_until_the_deadline() -> None:
 
 
 def test_m5_a_commitment_that_ended_while_nobody_looked_is_expired_at_the_first_look() -> None:
-    active = started("2026-03-01T10:00:00", renewal=RenewalPolicy.RENEW)
+    active = started("2026-03-01T10:00:00")
     assert plan([order()], [active], provisioned=600, now=utc("2028-01-01"))[0].state is CommitmentState.EXPIRED
 
 

@@ -33,11 +33,11 @@ NO_ALERT_OF_THEIR_OWN = {
     ("ModelInstance", "CapacityReserved", "NotYetProvisioned"): "not before the agreed day; then PoolProvisioningLate",
     ("ComputeUnitPool", "Provisioned", "PartiallyProvisioned"): "PoolProvisioningLate knows the agreed day, this not",
     ("ComputeUnitPool", "Provisioned", "ProvisioningLate"): "PoolProvisioningLate knows the agreed day, this not",
+    ("ComputeUnitPool", "CommitmentSecure", "Expired"): "over and announced; what waits for it is InstanceWaiting",
     ("ComputeUnitPool", "Healthy", "TooManyMembers"): "the members beyond the limit are InstanceWaiting",
 }
 # Conditions whose behaviour is not built are absent.
 NOT_BUILT = {
-    ("ComputeUnitPool", "CommitmentSecure"),
     ("ComputeUnitPool", "BillingCurrent"),
     ("ComputeUnitPool", "LedgerBalanced"),
     ("ModelInstance", "SnapshotCached"),
