@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -38,8 +39,9 @@ class OperatorProcess:
         kubeconfig = service_account_kubeconfig(self.cluster, path, self.namespace, self.account)
         command = [str(_BINARY), "run", "--kubeconfig", str(kubeconfig), "--namespace", self.namespace]
         command += ["--metrics-port", "0", "--probe-port", "0", *self.flags]
+        environment = {**os.environ, "XDG_STATE_HOME": str(self.directory)}  # its books go with the test
         with self.log.open("ab") as log:
-            self._process = subprocess.Popen(command, stdout=log, stderr=log, stdin=subprocess.DEVNULL)
+            self._process = subprocess.Popen(command, stdout=log, stderr=log, stdin=subprocess.DEVNULL, env=environment)
 
     def kill(self) -> None:
         """`kill -9`."""

@@ -93,7 +93,11 @@ def _start_operator(shell: Shell, cluster: Cluster, own: ClusterDir) -> None:
         own.root.mkdir(mode=0o700, parents=True, exist_ok=True)
         own.reset()
     kubeconfig = service_account_kubeconfig(cluster, own.root / "operator.kubeconfig")
-    flags = ["run", "--namespace", NAMESPACE, "--metrics-port", "0", "--probe-port", "0", "--kubeconfig"]
+    books = own.root / "books.db"
+    for left_over in own.root.glob(f"{books.name}*"):
+        left_over.unlink()  # of a cluster that is gone
+    flags = ["run", "--namespace", NAMESPACE, "--database-url", f"sqlite:///{_relative(books)}"]
+    flags += ["--metrics-port", "0", "--probe-port", "0", "--kubeconfig"]
     shell.announce(f"reserved-capacity {' '.join(flags)} {_relative(kubeconfig)} &")
     operator = processes.start(own, _OPERATOR, [_BIN / "reserved-capacity", *flags, kubeconfig])
 

@@ -61,12 +61,12 @@ def _parser() -> argparse.ArgumentParser:
     )
     add(
         "--database-url",
-        help=f"accepted, not used yet: sqlite:////path or postgresql://…; better in ${DATABASE_URL_VARIABLE} if it has a "
+        help=f"sqlite:////path or postgresql://…; better in ${DATABASE_URL_VARIABLE} if it has a "
         "password (default: an embedded SQLite file for each cluster, in $XDG_STATE_HOME/reserved-capacity)",
     )
     add(
         "--billing-url",
-        help=f"accepted, not used yet: where CloudEvents go; a bearer token is in ${BILLING_TOKEN_VARIABLE}",
+        help=f"where CloudEvents go; a bearer token is in ${BILLING_TOKEN_VARIABLE}",
     )
     add("--prometheus-url", help="accepted, not used yet")
     add("--metrics-port", type=int, help=f"0: any free one (default: {DEFAULT_METRICS_PORT}, or any if that is taken)")

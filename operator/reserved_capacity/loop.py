@@ -52,7 +52,7 @@ def _unmeasured(_reconciler: str, _outcome: str, _seconds: float) -> None:
 class Loop:
     """`cluster` must be one that puts what it reads and writes into `store` (adapters.remembering).
 
-    `synced` says whether every resource has been listed; `reconciled(reconciler, outcome, seconds)` is told of every
+    `standing` are keys of work that no object stands for; `reconciled(reconciler, outcome, seconds)` is told of every
     turn.
     """
 
@@ -63,6 +63,7 @@ class Loop:
     reconcilers: Mapping[str, Reconciler]
     queue: WorkQueue
     deadlines: Deadlines = field(default_factory=Deadlines)
+    standing: tuple[Key, ...] = ()
     reconciled: Callable[[str, str, float], None] = _unmeasured
     _open: bool = False
     _doubtful: dict[Key, Ref] = field(default_factory=dict)
@@ -85,6 +86,8 @@ class Loop:
         for resource in OUR_KINDS:
             for obj in self.store.all(resource):
                 self._enqueue(resource, None, obj)
+        for key in self.standing:
+            self.queue.add(key)
         log.info("reconciling", keys=self.queue.depth)
 
     @property

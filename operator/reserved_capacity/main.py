@@ -14,12 +14,14 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Coroutine, Iterable, Mapping
+from functools import partial
 from typing import Any
 
 import kopf
 import structlog
 
 from reserved_capacity import handlers, reconcilers
+from reserved_capacity.accounting import Books
 from reserved_capacity.adapters import health, logging
 from reserved_capacity.adapters.access import Access, in_cluster, own_namespace
 from reserved_capacity.adapters.clock import OffsetClock, SystemClock
@@ -33,6 +35,7 @@ from reserved_capacity.loop import Loop, Reconciler, Route
 from reserved_capacity.ports import WATCHED, Clock, Cluster
 from reserved_capacity.queue import Key, WorkQueue
 from reserved_capacity.reconcilers import routes
+from reserved_capacity.reconcilers.billing.board import Billing
 from reserved_capacity.resync import RESOURCES, Freshness, Resync
 from reserved_capacity.settings import (
     DEFAULT_METRICS_PORT,
@@ -48,7 +51,7 @@ from reserved_capacity.store import Store
 
 log = structlog.get_logger(__name__)
 
-Build = Callable[[Cluster, Store, Clock, Callable[[Key], None]], Mapping[str, Reconciler]]
+Build = Callable[[Cluster, Store, Clock, Callable[[Key], None], Billing | None], Mapping[str, Reconciler]]
 
 EXIT_OK = 0
 EXIT_FAILED = 1
@@ -75,7 +78,7 @@ def run(settings: Settings) -> int:
 
 async def _run(settings: Settings) -> int:
     access = await Access.load(settings.kubeconfig)
-    operator = Operator(settings, access, build=reconcilers.build, route=routes.keys_for)
+    operator = Operator(settings, access, build=reconcilers.build, route=routes.keys_for, keeps_books=True)
     try:
         return await operator.run()
     finally:
@@ -85,7 +88,9 @@ async def _run(settings: Settings) -> int:
 class Operator:
     """The parts, and the order in which they run. One per process; made inside the event loop."""
 
-    def __init__(self, settings: Settings, access: Access, *, build: Build, route: Route) -> None:
+    def __init__(
+        self, settings: Settings, access: Access, *, build: Build, route: Route, keeps_books: bool = False
+    ) -> None:
         self.settings = settings
         self.namespace = settings.namespace or own_namespace() or DEFAULT_NAMESPACE
         self.metrics = Metrics()
@@ -100,13 +105,16 @@ class Operator:
         clock = _clock(settings)
         self.metrics.registry.register(StoreGauges(self.store, clock.now))
         queue = WorkQueue(asyncio.get_running_loop().time)
+        self._build = partial(build, cluster, self.store, clock, queue.add)
+        self._books = Books(settings, cluster) if keeps_books else None
         self.loop = Loop(
             cluster=cluster,
             store=self.store,
             clock=clock,
             route=route,
-            reconcilers=build(cluster, self.store, clock, queue.add),
+            reconcilers={},
             queue=queue,
+            standing=reconcilers.STANDING if keeps_books else (),
             reconciled=self.metrics.reconciled,
         )
         self.election = Election(api_client, name=LEASE_NAME, namespace=self.namespace, identity=new_identity())
@@ -166,6 +174,7 @@ class Operator:
     async def _start(self) -> None:
         # Kopf looks only once for what the API server serves: not before every resource is there.
         await self.resync.first()
+        self.loop.reconcilers = self._build(await self._books.open() if self._books is not None else None)
         self._kopf = list(
             await kopf.spawn_tasks(
                 registry=self.registry,
@@ -216,6 +225,8 @@ class Operator:
                 log.exception("kopf failed", error=repr(error))
         for server in self._servers:
             await server.stop()
+        if self._books is not None:
+            await self._books.close()
         log.info("stopped")
 
 

@@ -44,6 +44,7 @@ COMPUTE_UNIT_POOLS = Resource(*_OURS, "computeunitpools", "ComputeUnitPool", nam
 MODEL_INSTANCES = Resource(*_OURS, "modelinstances", "ModelInstance", namespaced=True)
 TOKEN_UNIT_RESERVATIONS = Resource(*_OURS, "tokenunitreservations", "TokenUnitReservation", namespaced=True)
 NODES = Resource("", "v1", "nodes", "Node", namespaced=False)
+NAMESPACES = Resource("", "v1", "namespaces", "Namespace", namespaced=False)
 PODS = Resource("", "v1", "pods", "Pod", namespaced=True)
 SERVICES = Resource("", "v1", "services", "Service", namespaced=True)
 EVENTS = Resource("events.k8s.io", "v1", "events", "Event", namespaced=True)

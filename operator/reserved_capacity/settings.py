@@ -49,11 +49,7 @@ class Settings:
     @property
     def unused(self) -> tuple[str, ...]:
         """The flags that were given and whose behaviour is not built yet."""
-        given = {
-            "--database-url": self.database_url,
-            "--billing-url": self.billing_url,
-            "--prometheus-url": self.prometheus_url,
-        }
+        given = {"--prometheus-url": self.prometheus_url}
         return tuple(flag for flag, value in given.items() if value is not None)
 
 

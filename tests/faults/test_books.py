@@ -19,7 +19,7 @@ from reserved_capacity.adapters.billing_sink import HttpBillingSink
 from reserved_capacity.adapters.database.engine import Database
 from reserved_capacity.adapters.database.ledger import SqlLedger
 from reserved_capacity.ledger_ports import Ledger, SinkUnavailable
-from reserved_capacity.reconcilers.delivery import CLAIM_SECONDS, deliver
+from reserved_capacity.reconcilers.billing.delivery import CLAIM_SECONDS, deliver
 from tests.contract.ledger_port import NOW, gather
 from tests.fakes.ledger import FakeLedger
 from tests.fakes.sink import CUT, LOST, HttpSink

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 import pytest
 
 from reserved_capacity.ledger_ports import Event, LedgerUnavailable, SinkError, SinkRefused, SinkUnavailable
-from reserved_capacity.reconcilers.delivery import CLAIM_SECONDS, Delivery, deliver
+from reserved_capacity.reconcilers.billing.delivery import CLAIM_SECONDS, Delivery, deliver
 from tests.contract.ledger_port import NOW, charge
 from tests.fakes.ledger import FakeLedger
 from tests.fakes.sink import FakeSink

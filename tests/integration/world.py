@@ -30,10 +30,13 @@ from reserved_capacity.ports import (
 )
 from reserved_capacity.queue import WorkQueue
 from reserved_capacity.reconcilers import routes
+from reserved_capacity.reconcilers.billing.board import Billing
 from reserved_capacity.snapshot import INDEXES
 from reserved_capacity.store import Store
 from tests.fakes.cluster import FakeCluster
 from tests.fakes.controllers import FakeControllers
+from tests.fakes.ledger import FakeLedger
+from tests.fakes.sink import FakeSink
 
 NOW = datetime(2026, 3, 1, 10, 0, tzinfo=UTC)
 DIGEST = "sha256:" + "a" * 64
@@ -61,6 +64,7 @@ class Operator:
     cluster: FakeCluster
     clock: Clock
     seed: int = 0
+    billing: Billing | None = None
     time: float = 0.0
     store: Store = field(init=False)
     loop: Loop = field(init=False)
@@ -74,8 +78,9 @@ class Operator:
             store=self.store,
             clock=self.clock,
             route=routes.keys_for,
-            reconcilers=reconcilers.build(remembering, self.store, self.clock, queue.add),
+            reconcilers=reconcilers.build(remembering, self.store, self.clock, queue.add, self.billing),
             queue=queue,
+            standing=reconcilers.STANDING,
         )
         self.cluster.attach(self.store)
         self.loop.open()
@@ -110,9 +115,14 @@ class Operator:
 
 @dataclass(slots=True)
 class World:
-    """A cluster with GPU nodes, the seed's catalogue, one pool of 600 CU, and one operator (more on demand)."""
+    """A cluster with GPU nodes, the seed's catalogue, one pool of 600 CU, and one operator (more on demand).
+
+    `ledger` None: operators keep no books. Each operator reads them with a memory of its own.
+    """
 
     clock: Clock = field(default_factory=Clock)
+    ledger: FakeLedger | None = None
+    sink: FakeSink | None = None
     cluster: FakeCluster = field(init=False)
     controllers: FakeControllers = field(init=False)
     operators: list[Operator] = field(default_factory=list)
@@ -122,7 +132,11 @@ class World:
         self.controllers = FakeControllers(self.cluster)
 
     def start_operator(self, seed: int = 0) -> Operator:
-        operator = Operator(self.cluster, self.clock, seed)
+        billing = None
+        if self.ledger is not None:
+            name = "http://billing.test" if self.sink is not None else None
+            billing = Billing(self.ledger, self.sink, name, owner=f"operator-{len(self.operators)}-{seed}")
+        operator = Operator(self.cluster, self.clock, seed, billing)
         self.operators.append(operator)
         return operator
 

@@ -68,7 +68,7 @@ def test_every_flag_is_accepted() -> None:
         0,
         1,
     )
-    assert settings.unused == ("--database-url", "--billing-url", "--prometheus-url")
+    assert settings.unused == ("--prometheus-url",)
     assert parsed().unused == ()
 
 

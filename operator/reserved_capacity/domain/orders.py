@@ -29,7 +29,8 @@ class OrderFacts:
     """A pool's order and the world that it refers to.
 
     `prices` None: the price book does not exist. `taken_ids` are commitments of other pools that come before this one.
-    `unsupported` names fields whose behaviour is not built.
+    `unsupported` names fields whose behaviour is not built. `books_read` False: whether the books know one of these orders is
+    not known yet, so none is accepted for the moment (M9).
     """
 
     accelerator_class: str
@@ -40,6 +41,7 @@ class OrderFacts:
     accepted_ids: frozenset[str]
     taken_ids: Mapping[str, str]
     unsupported: tuple[str, ...] = ()
+    books_read: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +71,7 @@ def judge_order(facts: OrderFacts, *, today: date) -> OrderVerdict:
         single = _single(facts, order, today)
         if single is None:
             price = list_price(facts.prices or (), order.term, today)
-            if price is not None:
+            if price is not None and facts.books_read:
                 acceptable[order.id] = price
         else:
             refusal = refusal or single

@@ -20,7 +20,8 @@ class PoolObservation:
 
     `provision_by` is the first date that was agreed for what is missing; `sick_nodes` and `foreign_pods` are phrases
     such as `gpu-3 (not ready since ...)`; `members` counts the instances that are asked for. `secure` is
-    CommitmentSecure (commitment_secure.py), which decides nothing: a planned expiry is not a fault.
+    CommitmentSecure (commitment_secure.py) and `billing` what the books say (billing/billing_conditions.py): they decide
+    nothing, since neither a planned expiry nor a billing system that is down keeps anybody from serving.
     """
 
     contracted_cu: int
@@ -32,6 +33,7 @@ class PoolObservation:
     foreign_pods: tuple[str, ...] = ()
     members: int = 0
     secure: ConditionValue | None = None
+    billing: tuple[ConditionValue, ...] = ()
 
     @property
     def overdue(self) -> bool:
@@ -42,7 +44,7 @@ def conditions_of(seen: PoolObservation) -> tuple[ConditionValue, ...]:
     """All conditions whose behaviour is built, `Ready` last."""
     deciders = (_accepted(seen), _provisioned(seen), _healthy(seen))
     told = (seen.secure,) if seen.secure is not None else ()
-    return (*deciders, *told, _ready(seen, deciders))
+    return (*deciders, *told, *seen.billing, _ready(seen, deciders))
 
 
 def _accepted(seen: PoolObservation) -> ConditionValue:

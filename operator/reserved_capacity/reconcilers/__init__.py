@@ -9,16 +9,25 @@ from functools import partial
 from reserved_capacity.ports import Clock, Cluster
 from reserved_capacity.queue import Key
 from reserved_capacity.reconcilers import capacity, catalogue, instance, pool
+from reserved_capacity.reconcilers.billing import agreements, close, delivery
+from reserved_capacity.reconcilers.billing.board import AGREEMENTS, CLOSE, DELIVERY, Billing
 from reserved_capacity.reconcilers.context import CAPACITY, INSTANCE, OFFERING, POOL, PRICE_BOOK, TOKENS, Context
 from reserved_capacity.store import Store
 
 Reconciler = Callable[[Key], Awaitable[datetime | None]]
 
 
-def build(cluster: Cluster, store: Store, clock: Clock, enqueue: Callable[[Key], None]) -> Mapping[str, Reconciler]:
+STANDING = (Key(CLOSE, "", ""),)
+"""What is to be done whatever objects there are."""
+
+
+def build(
+    cluster: Cluster, store: Store, clock: Clock, enqueue: Callable[[Key], None], billing: Billing | None = None
+) -> Mapping[str, Reconciler]:
     """Every reconciler by the name that keys carry. `enqueue` wakes a key for a reason that no object shows."""
-    context = Context(cluster, store, clock, enqueue)
+    context = Context(cluster, store, clock, enqueue, billing)
     return {
+        **_billing(context),
         CAPACITY: partial(capacity.reconcile, context),
         POOL: partial(pool.reconcile, context),
         INSTANCE: partial(instance.reconcile, context),
@@ -26,3 +35,18 @@ def build(cluster: Cluster, store: Store, clock: Clock, enqueue: Callable[[Key],
         PRICE_BOOK: partial(catalogue.reconcile_price_book, context),
         TOKENS: partial(catalogue.reconcile_tokens, context),
     }
+
+
+def _billing(context: Context) -> Mapping[str, Reconciler]:
+    billing = context.billing
+    if billing is None:
+        return dict.fromkeys((AGREEMENTS, CLOSE, DELIVERY), _nothing)
+    return {
+        AGREEMENTS: partial(agreements.reconcile, context, billing),
+        CLOSE: partial(close.reconcile, context, billing),
+        DELIVERY: partial(delivery.reconcile, context, billing),
+    }
+
+
+async def _nothing(_key: Key) -> None:
+    """No books are kept."""

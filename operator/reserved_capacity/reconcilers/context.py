@@ -16,6 +16,7 @@ from reserved_capacity.domain.holdings import BlockedMove, Request, Wait
 from reserved_capacity.ports import EVENTS, ApiError, Clock, Cluster, JsonObject, Precondition, Ref
 from reserved_capacity.queue import Key
 from reserved_capacity.reconcilers import events
+from reserved_capacity.reconcilers.billing.board import Billing
 from reserved_capacity.store import Store
 
 CAPACITY, POOL, INSTANCE = "capacity", "pool", "instance"
@@ -70,12 +71,14 @@ class Board:
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """`cluster` is one that puts what it reads and writes into `store` (adapters.remembering)."""
+    """`cluster` is one that puts what it reads and writes into `store` (adapters.remembering). `billing` None: no books are
+    kept, as in tests of capacity."""
 
     cluster: Cluster
     store: Store
     clock: Clock
     enqueue: Callable[[Key], None]
+    billing: Billing | None = None
     board: Board = field(default_factory=Board)
     _domains: dict[str, asyncio.Lock] = field(default_factory=dict)
 

@@ -19,6 +19,7 @@ from reserved_capacity.domain.commitment_secure import notices_told
 from reserved_capacity.domain.nodes import failure_time
 from reserved_capacity.domain.pool_plan import PoolPlan, plan_pool
 from reserved_capacity.domain.releases import spare_members
+from reserved_capacity.ledger_ports import PoolName
 from reserved_capacity.ports import (
     COMPUTE_UNIT_POOLS,
     EVENTS,
@@ -86,10 +87,12 @@ async def _plan_and_publish(context: Context, key: Key, pool: ComputeUnitPool, g
     ref, now = Ref(COMPUTE_UNIT_POOLS, key.namespace, key.name), context.clock.now()
     observed = context.store.get(ref)
     assert observed is not None, "the pool was read from the store just now"  # noqa: S101
-    view = view_pool(context.store, pool, now=now, recorded=context.clock.recorded)
+    books = context.billing.books.of(PoolName(key.namespace, key.name)) if context.billing is not None else None
+    terms = books.terms if books is not None and books.read_on is not None else {} if context.billing is None else None
+    view = view_pool(context.store, pool, now=now, recorded=context.clock.recorded, terms=terms)
     plan = plan_pool(replace(view.world, gone=gone), now=now)
     await _confirm_releases(context, view, plan)
-    report = PoolReport(view.pool, plan, view.places)
+    report = PoolReport(view.pool, plan, view.places, books)
     status = status_of(report, now)
     await context.publish(ref, observed, status)
     await _tell_notices(context, observed, report, status, now)

@@ -20,6 +20,8 @@ from reserved_capacity.domain.pool_conditions import PoolObservation, conditions
 from reserved_capacity.domain.pool_plan import PoolPlan
 from reserved_capacity.domain.terms import CommitmentRecord, start_of
 from reserved_capacity.domain.units import blocks_of, cu_of
+from reserved_capacity.reconcilers.billing.board import PoolBooks
+from reserved_capacity.reconcilers.billing.pool_status import billing_conditions, billing_status, with_billing
 from reserved_capacity.reconcilers.context import condition_list
 from reserved_capacity.snapshot import PoolPlaces
 from reserved_capacity.snapshot.pool_world import commitment_orders
@@ -33,6 +35,7 @@ class PoolReport:
     pool: ComputeUnitPool
     plan: PoolPlan
     places: PoolPlaces
+    books: PoolBooks | None = None
 
     @property
     def holdings(self) -> tuple[Holding, ...]:
@@ -73,11 +76,13 @@ class PoolReport:
 
 
 def status_of(report: PoolReport, now: datetime) -> ComputeUnitPoolStatus:
-    """The whole status; what later behaviour writes (change sets, billing) is carried over as it stands."""
+    """The whole status; what the books say stays as it stands while they cannot be read."""
     pool = report.pool
     generation = pool.metadata.generation
     observation = _observation(report, now)
     nodes = _nodes(report)
+    # What was read yesterday says nothing of today: it stands until the books have been read again.
+    summary = report.books.summary if report.books is not None and report.books.read_on == now.date() else None
     ends = [record.term_end for record in report.records if record.term_end is not None and record.state.running]
     return pool.status.model_copy(
         update={
@@ -88,8 +93,10 @@ def status_of(report: PoolReport, now: datetime) -> ComputeUnitPoolStatus:
             "nodes_total": len(nodes),
             "nodes": _shown(nodes),
             "commitments": tuple(
-                commitment_status(pool, record, report.plan.prices.get(record.id)) for record in report.records
+                with_billing(commitment_status(pool, record, report.plan.prices.get(record.id)), summary, report.books)
+                for record in report.records
             ),
+            "billing": billing_status(summary) if summary is not None else pool.status.billing,
             "term_end": min(ends, default=None),
             "expiry_plan": expiry_status(report.plan.expiry),
             "change_sets": tuple(change_set_status(each) for each in report.plan.change_sets),
@@ -131,6 +138,7 @@ def _observation(report: PoolReport, now: datetime) -> PoolObservation:
         foreign_pods=report.places.foreign_pods,
         members=sum(each.demand.desired for each in report.plan.verdicts.values()),
         secure=commitment_secure(report.ends, now),
+        billing=billing_conditions(report.books, now),
     )
 
 

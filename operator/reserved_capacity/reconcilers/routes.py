@@ -30,6 +30,7 @@ from reserved_capacity.ports import (
     Resource,
 )
 from reserved_capacity.queue import Key
+from reserved_capacity.reconcilers.billing.board import AGREEMENTS
 from reserved_capacity.reconcilers.context import CAPACITY, INSTANCE, OFFERING, POOL, PRICE_BOOK, TOKENS
 from reserved_capacity.snapshot import POOLS_BY_COMMITMENT, claims_of, selects
 from reserved_capacity.store import (
@@ -72,13 +73,19 @@ def _price_book(old: JsonObject | None, new: JsonObject | None, store: Store) ->
     name = _either(old, new)["metadata"]["name"]
     yield Key(PRICE_BOOK, "", name)
     if _respecified(old, new):
-        yield from _keys(POOL, store.by(BY_PRICE_BOOK, COMPUTE_UNIT_POOLS, name))
+        pools = store.by(BY_PRICE_BOOK, COMPUTE_UNIT_POOLS, name)
+        yield from _keys(POOL, pools)
+        yield from _keys(AGREEMENTS, pools)
 
 
 def _pool(old: JsonObject | None, new: JsonObject | None, store: Store) -> Iterator[Key]:
     pool = _either(old, new)
     place = _place(pool)
     yield Key(POOL, *place)
+    told = ("commitments", "holdings", "billing")
+    if _respecified(old, new) or _status(old, *told) != _status(new, *told):
+        # `billing` too: another operator may have read the books later than this one, and is not to be overruled.
+        yield Key(AGREEMENTS, *place)
     if _respecified(old, new) or _status(old, "commitments", "holdings") != _status(new, "commitments", "holdings"):
         for each in filter(None, (old, new)):
             yield Key(CAPACITY, "", each["spec"]["acceleratorClass"])

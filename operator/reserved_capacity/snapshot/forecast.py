@@ -170,7 +170,7 @@ class _Paper:
         for holding in holdings_of(pool):
             if not holding.held:
                 self._remove_member(pool.namespace, holding)
-        view = view_pool(self.store, pool, now=self.now, recorded=lambda at: at)
+        view = view_pool(self.store, pool, now=self.now, recorded=lambda at: at, terms={})
         held = frozenset(holding.member for holding in view.world.holdings if holding.held)
         plan = plan_pool(replace(view.world, gone=gone, available=view.world.available | held), now=self.now)
         self.planned[_place(pool)] = (view, plan)

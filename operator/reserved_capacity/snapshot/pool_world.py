@@ -11,6 +11,8 @@ from reserved_capacity.api.computeunitpool import ComputeUnitPool
 from reserved_capacity.api.modelinstance import ChangeSet, ModelInstance
 from reserved_capacity.api.modeloffering import ModelOffering
 from reserved_capacity.api.pricebook import PriceBook
+from reserved_capacity.domain.billing.agreements import continued
+from reserved_capacity.domain.billing.contracts import Contract
 from reserved_capacity.domain.changesets import MemberSpec
 from reserved_capacity.domain.eligibility import InstanceFacts, OfferingFacts, SnapshotFacts
 from reserved_capacity.domain.expiry import ExpirySettings
@@ -18,7 +20,7 @@ from reserved_capacity.domain.holdings import Holding, HoldingState, standing
 from reserved_capacity.domain.members import ObservedMember
 from reserved_capacity.domain.orders import OrderFacts, PriceEntry
 from reserved_capacity.domain.pool_plan import PoolWorld
-from reserved_capacity.domain.terms import Amendment, CommitmentOrder, Placement
+from reserved_capacity.domain.terms import Amendment, CommitmentOrder, CommitmentRecord, Placement
 from reserved_capacity.domain.units import cu_of
 from reserved_capacity.ports import COMPUTE_UNIT_POOLS, PODS, PRICE_BOOKS, STATEFUL_SETS, JsonObject, Ref
 from reserved_capacity.snapshot.indexes import MEMBERS_BY_POOL, POOLS_BY_COMMITMENT
@@ -40,6 +42,8 @@ from reserved_capacity.snapshot.pools import (
 )
 from reserved_capacity.store import Store
 
+Terms = Mapping[str, Sequence[Contract]]
+
 
 @dataclass(frozen=True, slots=True)
 class PoolView:
@@ -52,9 +56,15 @@ class PoolView:
 
 
 def view_pool(
-    store: Store, pool: ComputeUnitPool, *, now: datetime, recorded: Callable[[datetime], datetime]
+    store: Store,
+    pool: ComputeUnitPool,
+    *,
+    now: datetime,
+    recorded: Callable[[datetime], datetime],
+    terms: Terms | None,
 ) -> PoolView:
-    """`recorded` turns an API server's timestamp into the one that goes on record (ports.Clock)."""
+    """`recorded` turns an API server's timestamp into the one that goes on record (ports.Clock). `terms` are what the books
+    say of the pool's commitments, by id; None: they have not been read yet."""
     instances = tuple(instances_of_pool(store, pool.namespace, pool.name))
     members = {each.name: members_of(store, each.namespace, each.name) for each in instances}
     holdings = _without_former_owners(_holdings(store, pool), instances, members)
@@ -63,9 +73,9 @@ def view_pool(
     held = _held_by_instance(holdings)
     world = PoolWorld(
         name=pool.name,
-        order=_order_facts(store, pool),
+        order=_order_facts(store, pool, terms),
+        records=_records(pool, terms or {}),
         replacement=replacement_of(pool),
-        records=commitment_records(pool),
         placements=_placements(store, pool, holdings, recorded),
         offerings={name: _offering_facts(each) for name, each in offerings.items() if each is not None},
         instances=tuple(_instance_facts(each, held.get(each.name, ()), members[each.name]) for each in instances),
@@ -142,7 +152,16 @@ def _placements(
 # ------------------------------------------------------------------------------------------------------------ the order
 
 
-def _order_facts(store: Store, pool: ComputeUnitPool) -> OrderFacts:
+def _records(pool: ComputeUnitPool, terms: Terms) -> tuple[CommitmentRecord, ...]:
+    """The pool's record of its commitments, continued from the books where these know more (M9)."""
+    recorded = {record.id: record for record in commitment_records(pool)}
+    names = dict.fromkeys([*recorded, *(order.id for order in pool.spec.commitments)])
+    own = {name: [each for each in terms.get(name, ()) if each.account == pool.spec.account] for name in names}
+    records = [continued(recorded.get(name), own[name]) for name in names]
+    return tuple(record for record in records if record is not None)
+
+
+def _order_facts(store: Store, pool: ComputeUnitPool, terms: Terms | None) -> OrderFacts:
     spec = pool.spec
     book = store.parsed(Ref(PRICE_BOOKS, "", spec.price_book_ref), PriceBook)
     prices = None
@@ -157,9 +176,10 @@ def _order_facts(store: Store, pool: ComputeUnitPool) -> OrderFacts:
         price_book=spec.price_book_ref,
         prices=prices,
         orders=commitment_orders(pool),
-        accepted_ids=frozenset(record.id for record in commitment_records(pool)),
-        taken_ids=_taken_ids(store, pool),
+        accepted_ids=frozenset(record.id for record in _records(pool, terms or {})),
+        taken_ids=_taken_ids(store, pool) | _of_other_accounts(pool, terms or {}),
         unsupported=_unsupported(pool),
+        books_read=terms is not None,
     )
 
 
@@ -189,6 +209,16 @@ def _taken_ids(store: Store, pool: ComputeUnitPool) -> dict[str, str]:
             if other.metadata.uid != pool.metadata.uid and _comes_first(other, pool, order.id):
                 taken[order.id] = f"{other.namespace}/{other.name}"
     return taken
+
+
+def _of_other_accounts(pool: ComputeUnitPool, terms: Terms) -> dict[str, str]:
+    """Commitments that the books know as another account's, though its pool may be gone: an id is never given twice."""
+    return {
+        order.id: f"{each.namespace}/{each.pool} of account {each.account}"
+        for order in pool.spec.commitments
+        for each in terms.get(order.id, ())
+        if each.account != pool.spec.account
+    }
 
 
 def _comes_first(other: ComputeUnitPool, pool: ComputeUnitPool, commitment: str) -> bool:

@@ -11,7 +11,9 @@ from datetime import date, datetime, timedelta
 from decimal import Decimal
 from enum import StrEnum
 
-from reserved_capacity.domain.terms import Term
+from reserved_capacity.domain.terms import Reduction, Term
+
+__all__ = ["Contract", "Payment", "PriceSighting", "Reduction"]
 
 
 class Payment(StrEnum):
@@ -29,15 +31,6 @@ class PriceSighting:
     term: Term
     effective_from: date
     per_cu_month: Decimal
-    seen_at: datetime
-
-
-@dataclass(frozen=True, slots=True)
-class Reduction:
-    """An agreed reduction of a commitment (`spec.amendments`), and when the operator first saw it."""
-
-    at: date
-    compute_units: int
     seen_at: datetime
 
 

@@ -8,9 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 
-from reserved_capacity.ledger_ports import BillingSink, Event, Outbox, SinkRefused
-from reserved_capacity.ports import Clock
+from reserved_capacity.ledger_ports import BillingSink, Event, Outbox, SinkError, SinkRefused
+from reserved_capacity.ports import COMPUTE_UNIT_POOLS, Clock
+from reserved_capacity.queue import Key
+from reserved_capacity.reconcilers.billing.board import AGREEMENTS, Billing
+from reserved_capacity.reconcilers.context import Context
 
 BATCH = 100
 CLAIM_SECONDS = 90.0
@@ -25,6 +29,34 @@ class Delivery:
     delivered: int = 0
     more: bool = False
     busy: bool = False
+
+
+async def reconcile(context: Context, billing: Billing, key: Key) -> datetime | None:
+    """One batch of the account that the key names; the pools of the account are told when there is no more, or why not."""
+    account = key.name
+    if billing.sink is None:
+        _tell_pools(context, account)
+        return None
+    try:
+        done = await deliver(billing.ledger, billing.sink, account, owner=billing.owner, clock=context.clock)
+    except SinkError as error:
+        if billing.books.failed(account, str(error)):
+            _tell_pools(context, account)
+        raise
+    if done.busy:
+        return context.clock.now() + timedelta(seconds=CLAIM_SECONDS)
+    if done.more:
+        context.enqueue(key)
+        return None
+    billing.books.failed(account, "")
+    _tell_pools(context, account)
+    return None
+
+
+def _tell_pools(context: Context, account: str) -> None:
+    for obj in context.store.all(COMPUTE_UNIT_POOLS):
+        if obj["spec"]["account"] == account:
+            context.enqueue(Key(AGREEMENTS, obj["metadata"]["namespace"], obj["metadata"]["name"]))
 
 
 async def deliver(

@@ -1,0 +1,50 @@
+"""Owns how the books and the way to billing are put together: which database, which sink, under which name."""
+
+from __future__ import annotations
+
+import os
+from urllib.parse import urlsplit
+
+from reserved_capacity.adapters.billing_sink import HttpBillingSink
+from reserved_capacity.adapters.database.engine import Database
+from reserved_capacity.adapters.database.ledger import SqlLedger
+from reserved_capacity.adapters.lease import new_identity
+from reserved_capacity.ports import NAMESPACES, ClusterReader, Ref
+from reserved_capacity.reconcilers.billing.board import Billing
+from reserved_capacity.settings import Settings, embedded_database
+
+
+class Books:
+    """The database and the sink of one process; both are opened by the first call that needs them (M7)."""
+
+    def __init__(self, settings: Settings, cluster: ClusterReader) -> None:
+        self._settings = settings
+        self._cluster = cluster
+        self._database: Database | None = None
+        self._sink: HttpBillingSink | None = None
+
+    async def open(self) -> Billing:
+        """Raises ApiError if the cluster does not say which one it is: its books are kept under that name."""
+        settings, cluster = self._settings, await self._cluster_uid()
+        self._database = Database(settings.database_url or embedded_database(os.environ, cluster))
+        if settings.billing_url is not None:
+            self._sink = HttpBillingSink(settings.billing_url, source=f"//{cluster}", token=settings.billing_token)
+        return Billing(SqlLedger(self._database), self._sink, _shown(settings.billing_url), new_identity())
+
+    async def close(self) -> None:
+        if self._sink is not None:
+            await self._sink.close()
+        if self._database is not None:
+            await self._database.close()
+
+    async def _cluster_uid(self) -> str:
+        """The uid of kube-system: the nearest that a cluster has to a name of its own."""
+        namespace = await self._cluster.get(Ref(NAMESPACES, "", "kube-system"))
+        assert namespace is not None, "every cluster has it"  # noqa: S101
+        return str(namespace["metadata"]["uid"])
+
+
+def _shown(url: str | None) -> str | None:
+    """The URL as a customer may read it: without credentials, path and query."""
+    parts = urlsplit(url) if url is not None else None
+    return f"{parts.scheme}://{parts.hostname}" if parts is not None else None

@@ -1,0 +1,89 @@
+"""Owns what the reconcilers of money have in hand: the ledger, the sink, and the board on which the books are read out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import date
+
+from reserved_capacity.domain.billing.audit import Finding
+from reserved_capacity.domain.billing.billing_conditions import BillingState
+from reserved_capacity.domain.billing.contracts import Contract
+from reserved_capacity.domain.billing.summary import BillingSummary
+from reserved_capacity.ledger_ports import BillingSink, Ledger, PoolName
+
+AGREEMENTS, CLOSE, DELIVERY = "agreements", "close", "delivery"
+
+
+@dataclass(frozen=True, slots=True)
+class PoolBooks:
+    """What the books say of a pool.
+
+    `terms` are those of every commitment that the pool names, whoever agreed on them. `findings` are those of the last
+    audit, of the days before `audited_before`. `read_on` is the UTC day of the summary. When the books cannot be read, all but `state` is as last read.
+    """
+
+    terms: Mapping[str, tuple[Contract, ...]]
+    state: BillingState
+    summary: BillingSummary | None = None
+    findings: tuple[Finding, ...] = ()
+    audited_before: date | None = None
+    read_on: date | None = None
+
+
+@dataclass(slots=True)
+class Books:
+    """The newest reading of every pool, and what billing said last for every account.
+
+    A cache: a restart reads again, and until a pool has been read no new order of it is accepted. `closed_on` is the UTC day
+    on which days were closed last.
+    """
+
+    _pools: dict[PoolName, PoolBooks] = field(default_factory=dict)
+    _failures: dict[str, str] = field(default_factory=dict)
+    _awaiting: set[PoolName] = field(default_factory=set)
+    closed_on: date | None = None
+
+    def post(self, pool: PoolName, reading: PoolBooks) -> bool:
+        """Whether that is news."""
+        news = self._pools.get(pool) != reading
+        self._pools[pool] = reading
+        return news
+
+    def of(self, pool: PoolName) -> PoolBooks | None:
+        """None: not read yet."""
+        return self._pools.get(pool)
+
+    def forget(self, pool: PoolName) -> None:
+        self._pools.pop(pool, None)
+
+    def await_close(self, pool: PoolName) -> None:
+        """The pool is to be read again when days have been closed."""
+        self._awaiting.add(pool)
+
+    def closed(self, today: date) -> set[PoolName]:
+        """Note that all days before `today` have been tried; the pools that waited for it."""
+        self.closed_on = today
+        awaiting, self._awaiting = self._awaiting, set()
+        return awaiting
+
+    def failed(self, account: str, failure: str) -> bool:
+        """Note what billing said for an account, empty after a success; whether that is news."""
+        news = self._failures.get(account, "") != failure
+        self._failures[account] = failure
+        return news
+
+    def failure_of(self, account: str) -> str:
+        return self._failures.get(account, "")
+
+
+@dataclass(frozen=True, slots=True)
+class Billing:
+    """`sink` None: nobody listens, and events are kept; `sink_name` is where they go, as a customer may read it. `owner`
+    names this process to others that deliver."""
+
+    ledger: Ledger
+    sink: BillingSink | None = None
+    sink_name: str | None = None
+    owner: str = ""
+    books: Books = field(default_factory=Books)

@@ -1,0 +1,183 @@
+"""Closes days and months for all contracts, whether their objects are still there or not (behaviour.md M2, M5, M6, M9).
+
+Days first, page by page, then the months that are over: so what a month's invoice shows is what was posted of it. One
+contract that cannot be closed stops no other. Whatever is interrupted is begun anew: what stands in the books stays.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime, timedelta
+
+import structlog
+
+from reserved_capacity.domain.billing.charges import plan_days
+from reserved_capacity.domain.billing.contracts import Contract, Payment
+from reserved_capacity.domain.billing.intervals import Interval, IntervalKind
+from reserved_capacity.domain.billing.invoice_document import document_of
+from reserved_capacity.domain.billing.invoices import (
+    Invoice,
+    monthly_invoice,
+    months_to_close,
+    prepayment_invoice,
+)
+from reserved_capacity.domain.billing.ledger import EntryKind, Transaction
+from reserved_capacity.domain.billing.months import Month
+from reserved_capacity.domain.billing.posted import PostedContract
+from reserved_capacity.domain.billing.pricing import PriceHistory
+from reserved_capacity.domain.terms import start_of
+from reserved_capacity.ledger_ports import (
+    PAGE,
+    ClosedMonth,
+    IssuedInvoice,
+    Ledger,
+    LedgerRefused,
+    PoolName,
+    TermId,
+)
+from reserved_capacity.queue import Key
+from reserved_capacity.reconcilers.billing.board import AGREEMENTS, DELIVERY, Billing
+from reserved_capacity.reconcilers.context import Context
+
+log = structlog.get_logger(__name__)
+
+DAY = timedelta(days=1)
+
+
+async def reconcile(context: Context, billing: Billing, _key: Key) -> datetime:
+    """Returns the next midnight, at which another day is over."""
+    now = context.clock.now()
+    run = _Run(billing.ledger, now)
+    await run.post_days()
+    await run.issue_prepayments()
+    await run.close_months()
+    for pool in sorted(run.pools | billing.books.closed(run.today)):
+        context.enqueue(Key(AGREEMENTS, pool.namespace, pool.name))
+    for account in sorted({each.account for each in await billing.ledger.backlog() if each.pending}):
+        context.enqueue(Key(DELIVERY, "", account))
+    return start_of(now.astimezone(UTC).date() + DAY)
+
+
+@dataclass(slots=True)
+class _Run:
+    """One pass over the books: `pools` are those for which something was posted."""
+
+    ledger: Ledger
+    now: datetime
+    pools: set[PoolName] = field(default_factory=set)
+    _histories: dict[str, PriceHistory] = field(default_factory=dict)
+
+    @property
+    def today(self) -> date:
+        return self.now.astimezone(UTC).date()
+
+    # ------------------------------------------------------------------------------------------------------------ days
+
+    async def post_days(self) -> None:
+        after: TermId | None = None
+        while True:
+            page = await self.ledger.due(self.today, after=after, limit=PAGE)
+            await self._post_page(page)
+            if len(page) < PAGE:
+                return
+            after = TermId(page[-1].contract.commitment, page[-1].contract.number)
+
+    async def _post_page(self, page: Sequence[PostedContract]) -> None:
+        provisioned = await self._provisioned(page)
+        planned: list[tuple[Contract, tuple[Transaction, ...]]] = []
+        for each in page:
+            history = await self._history(each.contract.price_book)
+            rows = plan_days(
+                each.contract,
+                history,
+                posted_through=each.posted.through,
+                today=self.today,
+                provisioned=provisioned.get(each.contract.commitment, ()),
+            )
+            if rows:
+                planned.append((each.contract, rows))
+        try:
+            await self._append([contract for contract, _ in planned], [row for _, rows in planned for row in rows])
+        except LedgerRefused:
+            for contract, rows in planned:
+                await self._append_alone(contract, rows)
+
+    async def _append_alone(self, contract: Contract, rows: Sequence[Transaction]) -> None:
+        try:
+            await self._append([contract], rows)
+        except LedgerRefused as error:
+            log.error("contract halted", contract=contract.commitment, error=str(error))
+            await self.ledger.halt(contract.commitment, str(error), now=self.now)
+            self.pools.add(PoolName(contract.namespace, contract.pool))
+
+    async def _append(self, contracts: Iterable[Contract], rows: Sequence[Transaction]) -> None:
+        if not rows:
+            return
+        await self.ledger.append(rows, now=self.now)
+        self.pools |= {PoolName(contract.namespace, contract.pool) for contract in contracts}
+
+    async def _history(self, price_book: str) -> PriceHistory:
+        if price_book not in self._histories:
+            self._histories[price_book] = PriceHistory(await self.ledger.sightings(price_book))
+        return self._histories[price_book]
+
+    async def _provisioned(self, page: Sequence[PostedContract]) -> Mapping[str, Sequence[Interval]]:
+        """What was provisioned of each commitment on the days that are due."""
+        firsts = [each.posted.through or each.contract.billing_start for each in page]
+        since = min((first for first in firsts if first is not None), default=self.today)
+        pools = {PoolName(each.contract.namespace, each.contract.pool) for each in page}
+        found: dict[str, list[Interval]] = {}
+        async for interval in self.ledger.intervals(pools, start_of(since), start_of(self.today)):
+            if interval.kind is IntervalKind.PROVISIONED:
+                found.setdefault(interval.subject, []).append(interval)
+        return found
+
+    # -------------------------------------------------------------------------------------------------------- invoices
+
+    async def issue_prepayments(self) -> None:
+        """Of every prepaid term that has begun, the invoice of its Prepayment. Looked for, not remembered: whoever posted
+        the row may have died before issuing (M6)."""
+        begun = [
+            each
+            for each in await self.ledger.contracts()
+            if each.payment is Payment.ANNUAL_PREPAID and each.billing_start and each.billing_start < self.today
+        ]
+        if not begun:
+            return
+        known = {each.number for each in await self.ledger.invoices()}
+        for contract in begun:
+            start = contract.billing_start
+            assert start is not None, "of contracts that have begun"  # noqa: S101
+            entries = self.ledger.entries(contract=contract.commitment, since=start, until=start + DAY)
+            async for entry in entries:
+                if entry.transaction.kind is EntryKind.PREPAYMENT:
+                    invoice = prepayment_invoice(entry.transaction)
+                    if invoice.number not in known:
+                        await self.ledger.issue(_issued(invoice))
+
+    async def close_months(self) -> None:
+        for books in await self.ledger.books():
+            closed = Month.of(books.closed.month) if books.closed is not None else None
+            for month in months_to_close(books.first_day, closed, self.now):
+                through = await self.ledger.position(books.account)
+                rows = [
+                    entry.transaction
+                    async for entry in self.ledger.uninvoiced(books.account, books.currency, month.end, through=through)
+                ]
+                invoice = monthly_invoice(books.account, books.currency, month, rows)
+                await self.ledger.close_month(
+                    ClosedMonth(books.account, books.currency, month.start, through),
+                    _issued(invoice) if invoice is not None else None,
+                )
+
+
+def _issued(invoice: Invoice) -> IssuedInvoice:
+    return IssuedInvoice(
+        number=invoice.number,
+        account=invoice.account,
+        currency=invoice.currency,
+        month=invoice.month.start,
+        issued_at=invoice.issued_at,
+        document=document_of(invoice),
+    )
