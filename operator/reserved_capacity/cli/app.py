@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
+from reserved_capacity.settings import DATABASE_URL_VARIABLE
+
 if TYPE_CHECKING:
     from collections.abc import Coroutine
 
@@ -33,6 +35,14 @@ app = typer.Typer(
 Namespace = Annotated[str, typer.Option("--namespace", "-n", help="Namespace; default: the context's.")]
 AllNamespaces = Annotated[bool, typer.Option("--all-namespaces", "-A", help="All namespaces.")]
 Output = Annotated[str, typer.Option("--output", "-o", metavar="table|json|yaml", help="Output format.")]
+Account = Annotated[str, typer.Option("--account", help="Billing subject, spec.account of its pools.")]
+MoneyOutput = Annotated[str, typer.Option("--output", "-o", metavar="table|json|yaml|csv", help="Output format.")]
+DatabaseUrl = Annotated[
+    str,
+    typer.Option(
+        "--database-url", envvar=DATABASE_URL_VARIABLE, show_envvar=True, help="The operator's, e.g. sqlite:////path."
+    ),
+]
 Kubeconfig = Annotated[Path | None, typer.Option("--kubeconfig", help="Path; default: $KUBECONFIG or ~/.kube/config.")]
 Context = Annotated[str, typer.Option("--context", help="Context of the kubeconfig; default: its current one.")]
 
@@ -99,6 +109,57 @@ def plan(
     _run(commands.plan(commands.Place(kubeconfig, context, namespace), filename, format_))
 
 
+@app.command(short_help="Show what was invoiced to an account for a month.")
+def invoice(
+    account: Account,
+    month: Annotated[str, typer.Option("--month", metavar="YYYY-MM", help="UTC month.")],
+    output: MoneyOutput = "table",
+    database_url: DatabaseUrl = "",
+) -> None:
+    """Show the invoices of an account for a UTC month: -o html is a page to print, -o csv the month in FOCUS 1.2 columns."""
+    format_ = _one_of(output, ("table", "json", "yaml", "csv", "html"))
+    from reserved_capacity.cli.money import commands
+
+    _run(commands.invoice(database_url, account, month, format_))
+
+
+@app.command(short_help="Show the ledger of an account, and audit it.")
+def ledger(
+    account: Account,
+    since: Annotated[str, typer.Option("--since", metavar="YYYY-MM-DD", help="First UTC day.")] = "",
+    until: Annotated[str, typer.Option("--until", metavar="YYYY-MM-DD", help="UTC day after the last one.")] = "",
+    output: MoneyOutput = "table",
+    database_url: DatabaseUrl = "",
+) -> None:
+    """Show every row of an account's ledger, and whether its books balance.
+
+    Exit code 1 if they do not.
+    """
+    format_ = _one_of(output, ("table", "json", "yaml", "csv"))
+    from reserved_capacity.cli.money import commands
+
+    _run(commands.ledger(database_url, account, commands.Period(since, until), format_))
+
+
+@app.command(short_help="Say what files would cost, before they are applied.")
+def estimate(
+    filename: Annotated[Path, typer.Option("--filename", "-f", metavar="DIR|FILE", help="YAML or JSON documents.")],
+    first_day: Annotated[
+        str, typer.Option("--first-day", metavar="YYYY-MM-DD", help="First charged UTC day; default: tomorrow.")
+    ] = "",
+    namespace: Namespace = "",
+    output: MoneyOutput = "table",
+    kubeconfig: Kubeconfig = None,
+    context: Context = "",
+) -> None:
+    """Say what the commitments in the files would cost at today's list prices, by day, month and invoice. Writes nothing."""
+    format_ = _one_of(output, ("table", "json", "yaml", "csv"))
+    from reserved_capacity.cli.commands import Place
+    from reserved_capacity.cli.money import commands
+
+    _run(commands.estimate(Place(kubeconfig, context, namespace), filename, first_day, format_))
+
+
 def main() -> None:
     """The entry point of `kubectl-reserved`, which kubectl runs for `kubectl reserved`."""
     for stream in (sys.stdout, sys.stderr):
@@ -114,6 +175,12 @@ def _format(word: str) -> Any:
     if word not in known:
         raise typer.BadParameter(f"{word!r} is not one of {', '.join(known)}", param_hint="-o")
     return Format(word)
+
+
+def _one_of(word: str, known: tuple[str, ...]) -> str:
+    if word not in known:
+        raise typer.BadParameter(f"{word!r} is not one of {', '.join(known)}", param_hint="-o")
+    return word
 
 
 def _run(work: Coroutine[Any, Any, None]) -> None:
