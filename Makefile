@@ -10,7 +10,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet install
 .DEFAULT_GOAL := help
 # The order of prerequisites is the order of work: one cluster, two cores.
 .NOTPARALLEL:
-.PHONY: help install cluster cluster-down demo demo-down test announce-test unit e2e simulate prove-money focus check generate lock clean
+.PHONY: help install cluster cluster-down demo demo-year demo-down test announce-test unit e2e simulate prove-money focus check generate lock clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z][a-z0-9-]*:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -41,6 +41,9 @@ cluster-down: $(INSTALLED) ## Stop it
 
 demo: $(INSTALLED) ## Buy a pool, serve a model on it and watch what waits (KEEP=1 leaves it running)
 	@$(BIN)/python -m e2e.demo up $(if $(KEEP),--keep)
+
+demo-year: $(INSTALLED) ## A contract of a year in a minute: charges, a price cut, a swap, the end, and the invoices
+	@$(BIN)/python -m e2e.demo year
 
 demo-down: $(INSTALLED) ## Stop a demo that was left running
 	@$(BIN)/python -m e2e.demo down

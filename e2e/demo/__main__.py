@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from types import FrameType
@@ -16,7 +17,7 @@ from e2e.cluster import lifecycle, processes
 from e2e.cluster.kubectl import on_path
 from e2e.cluster.lifecycle import Cluster
 from e2e.cluster.state import CHECKOUT, ClusterDir, ClusterError, say
-from e2e.demo import story
+from e2e.demo import story, year
 from e2e.demo.shell import Shell
 from e2e.operator import NAMESPACE, service_account_kubeconfig
 
@@ -31,7 +32,9 @@ def main() -> int:
     own = ClusterDir(ClusterDir.from_environment().root / "demo")
     try:
         if arguments.command == "up":
-            _up(own, keep=arguments.keep)
+            _up(own, _play, keep=arguments.keep)
+        elif arguments.command == "year":
+            _up(own, _play_year, keep=False)
         else:
             stopped = lifecycle.down(own, purge=True)
             say(f"demo: stopped {', '.join(stopped)}" if stopped else "demo: nothing was running")
@@ -43,7 +46,7 @@ def main() -> int:
     return 0
 
 
-def _up(own: ClusterDir, *, keep: bool) -> None:
+def _up(own: ClusterDir, play: Callable[[Cluster, ClusterDir], None], *, keep: bool) -> None:
     begun = time.monotonic()
     lifecycle.down(own)
     with ExitStack() as undo:
@@ -53,7 +56,7 @@ def _up(own: ClusterDir, *, keep: bool) -> None:
             raise ClusterError("The cluster has a namespace acme already; the demo would change what is in it.")
         if cluster.state != own or cluster.backend == "existing":
             undo.callback(_clear, cluster)
-        _play(cluster, own)
+        play(cluster, own)
         if keep:
             undo.pop_all()
     print(f"\n== Done in {time.monotonic() - begun:.0f} s.")
@@ -64,14 +67,35 @@ def _up(own: ClusterDir, *, keep: bool) -> None:
         print("Everything that was started is stopped again. `make demo KEEP=1` leaves it running.")
 
 
-def _play(cluster: Cluster, own: ClusterDir) -> None:
-    shell = Shell(
+def _play_year(cluster: Cluster, own: ClusterDir) -> None:
+    shell = _shell(cluster)
+    story.install(shell, _relative(cluster.state.root))
+    own.root.mkdir(mode=0o700, parents=True, exist_ok=True)
+    days = year.calendar(own.root.absolute() / "clock-offset")
+    sink = year.Sink()
+    try:
+        offset = ["--development", "--clock-offset-file", str(days.offset)]
+        database = _start_operator(shell, cluster, own, [*offset, "--billing-url", sink.url])
+        year.play(shell, days, sink, database)
+    except ClusterError:
+        say(f"\n{processes.tail(own, _OPERATOR, lines=30)}\n")
+        raise
+    finally:
+        sink.close()
+
+
+def _shell(cluster: Cluster) -> Shell:
+    return Shell(
         CHECKOUT,
         {
             "KUBECONFIG": str(cluster.kubeconfig),
             "PATH": os.pathsep.join([str(_BIN), os.environ["PATH"], str(cluster.state.bin)]),
         },
     )
+
+
+def _play(cluster: Cluster, own: ClusterDir) -> None:
+    shell = _shell(cluster)
     shell.tell("Every command below can be repeated, after these lines, in a shell in this checkout.")
     shell.announce(_exports(cluster))
     story.install(shell, _relative(cluster.state.root))
@@ -85,7 +109,8 @@ def _play(cluster: Cluster, own: ClusterDir) -> None:
         raise
 
 
-def _start_operator(shell: Shell, cluster: Cluster, own: ClusterDir) -> None:
+def _start_operator(shell: Shell, cluster: Cluster, own: ClusterDir, more: Sequence[str] = ()) -> str:
+    """The URL of its books."""
     shell.tell(
         "The operator starts, as a process beside the cluster, with the account and the rights of manifests/install."
     )
@@ -93,12 +118,12 @@ def _start_operator(shell: Shell, cluster: Cluster, own: ClusterDir) -> None:
         own.root.mkdir(mode=0o700, parents=True, exist_ok=True)
         own.reset()
     kubeconfig = service_account_kubeconfig(cluster, own.root / "operator.kubeconfig")
-    books = own.root / "books.db"
+    books = own.root.absolute() / "books.db"
     for left_over in own.root.glob(f"{books.name}*"):
         left_over.unlink()  # of a cluster that is gone
-    flags = ["run", "--namespace", NAMESPACE, "--database-url", f"sqlite:///{_relative(books)}"]
-    flags += ["--metrics-port", "0", "--probe-port", "0", "--kubeconfig"]
-    shell.announce(f"reserved-capacity {' '.join(flags)} {_relative(kubeconfig)} &")
+    flags = ["run", "--namespace", NAMESPACE, "--database-url", f"sqlite:///{books}"]
+    flags += [*more, "--metrics-port", "0", "--probe-port", "0", "--kubeconfig"]
+    shell.announce(f"reserved-capacity {' '.join([*flags, str(kubeconfig)])} &".replace(f"{CHECKOUT}/", ""))
     operator = processes.start(own, _OPERATOR, [_BIN / "reserved-capacity", *flags, kubeconfig])
 
     def check() -> None:
@@ -106,6 +131,7 @@ def _start_operator(shell: Shell, cluster: Cluster, own: ClusterDir) -> None:
             raise ClusterError("The operator ended.")
 
     shell.check = check
+    return f"sqlite:///{_relative(books)}"
 
 
 def _running_cluster() -> Cluster | None:
@@ -156,6 +182,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True)
     up = commands.add_parser("up", help="run the demo, and stop what it started")
     up.add_argument("--keep", action="store_true", help="leave the cluster and the operator running")
+    commands.add_parser("year", help="a contract of a year, told in a minute")
     commands.add_parser("down", help="stop a demo that was left running")
     return parser
 

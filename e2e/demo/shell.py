@@ -43,6 +43,21 @@ class Shell:
         if because not in answer:
             raise ClusterError(f"`{command}` was refused, but its message does not say {because!r}.")
 
+    def ask(self, command: str, *, may_fail: bool = False) -> str:
+        """What a command answers, without showing it; of one that may fail, nothing."""
+        done = subprocess.run(
+            shlex.split(command),
+            cwd=self._directory,
+            env=self._environment,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        if done.returncode and not may_fail:
+            raise ClusterError(f"`{command}` failed: {done.stderr.strip()}")
+        return "" if done.returncode else done.stdout
+
     def announce(self, command: str) -> None:
         """Print a command that something else runs, or that a reader has to run first."""
         print(f"$ {command}", flush=True)
