@@ -20,6 +20,7 @@ from reserved_capacity.api.fields import (
     Timestamp,
     Word,
 )
+from reserved_capacity.domain.downtime import Cause
 from reserved_capacity.domain.lifecycle import Lifecycle
 
 MAX_STATUS_MEMBERS: Final = 100
@@ -143,25 +144,40 @@ class UpgradeReport(ApiModel):
 
 
 class Downtime(ApiModel):
-    """Seconds of downtime by who caused it."""
+    """Seconds in which fewer members served than min(instances, minAvailable), or none, by whose it was. An outage is added
+    when it ends, when another cause takes over, and at the end of the month."""
 
     provider_fault: Count = 0
     """Seconds caused by the provider: failed nodes, failed servers."""
     customer_change: Count = 0
     """Seconds caused by changes of the customer; they do not count against uptime."""
     planned_maintenance: Count = 0
-    """Seconds caused by planned maintenance."""
+    """Seconds caused by planned maintenance: nodes that were cordoned, and what had to start elsewhere for it."""
 
 
-class Availability(ApiModel):
-    """Availability of the current month."""
+class MonthOfAvailability(ApiModel):
+    """Availability in one UTC month."""
 
     month: Month | None = None
     """UTC month, YYYY-MM."""
     uptime: Percent | None = None
-    """Uptime in percent so far, a decimal string."""
+    """Percent of the month (of its rest, if the instance was created in it) that is left when the downtime is taken off
+    which the customer did not cause; rounded down, a decimal string. In the current month what it will be if nothing more
+    happens."""
     downtime_seconds: Downtime = Downtime()
     """Seconds of downtime by who caused it."""
+
+
+class Availability(MonthOfAvailability):
+    """Availability of the current month. Measured from the moment at which the instance first serves."""
+
+    counted_until: Timestamp | None = None
+    """Up to when downtimeSeconds is counted: the last change, or the begin of the month."""
+    cause: Cause | None = None
+    """Whose the outage is that goes on since then: ProviderFault, PlannedMaintenance or CustomerChange. Absent: it serves,
+    or is not meant to."""
+    last_closed_month: MonthOfAvailability | None = None
+    """The month before. Absent: none yet."""
 
 
 class LastFailure(ApiModel):

@@ -11,6 +11,7 @@ from typing import Any
 
 from reserved_capacity.api.conditions import Condition, StatusModel
 from reserved_capacity.domain.conditions import ConditionValue, merged
+from reserved_capacity.domain.downtime import NodeHealth
 from reserved_capacity.domain.eligibility import Refusal
 from reserved_capacity.domain.holdings import BlockedMove, Request, Wait
 from reserved_capacity.ports import EVENTS, ApiError, Clock, Cluster, JsonObject, Precondition, Ref
@@ -27,7 +28,7 @@ OFFERING, PRICE_BOOK, TOKENS = "offering", "pricebook", "tokens"
 class Assessment:
     """What the pool's plan said of one ModelInstance: of which generation, and why it is refused or waits.
 
-    `spare`: members that a drain may evict at once."""
+    `spare`: members that a drain may evict at once. `short_of_nodes`: what it waits for is on nodes that take nobody."""
 
     uid: str
     generation: int
@@ -36,6 +37,7 @@ class Assessment:
     move: BlockedMove | None
     overdue: bool
     spare: int = 0
+    short_of_nodes: NodeHealth = NodeHealth.FINE
 
 
 @dataclass(slots=True)

@@ -41,6 +41,7 @@ from reserved_capacity.ports import (
 )
 from reserved_capacity.queue import Key
 from reserved_capacity.reconcilers import children, events
+from reserved_capacity.reconcilers.availability import next_count
 from reserved_capacity.reconcilers.context import Assessment, Context
 from reserved_capacity.reconcilers.instance_report import InstanceReport, status_of
 from reserved_capacity.snapshot import (
@@ -90,7 +91,8 @@ async def reconcile(context: Context, key: Key) -> datetime | None:
     status = status_of(context.store, report, context.clock.now())
     await context.publish(ref, observed, status)
     await _tell_blocked_move(context, observed, world, status.summary or "")
-    return None if applied == _Applied() else context.clock.now() + LATER
+    moments = [None if applied == _Applied() else context.clock.now() + LATER, next_count(status.availability)]
+    return min((at for at in moments if at is not None), default=None)
 
 
 async def _tell_blocked_move(context: Context, observed: JsonObject, world: _World, summary: str) -> None:

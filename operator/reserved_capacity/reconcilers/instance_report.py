@@ -17,6 +17,7 @@ from reserved_capacity.api.instancestatus import (
 from reserved_capacity.api.modelinstance import ModelInstance
 from reserved_capacity.api.modeloffering import ModelOffering
 from reserved_capacity.domain.conditions import ConditionValue
+from reserved_capacity.domain.downtime import ServiceFacts
 from reserved_capacity.domain.eligibility import Refusal
 from reserved_capacity.domain.holdings import Holding, standing
 from reserved_capacity.domain.instance_conditions import InstanceObservation, conditions_of
@@ -25,8 +26,10 @@ from reserved_capacity.domain.reasons.base import ConditionStatus
 from reserved_capacity.domain.reasons.instance import InstanceAccepted
 from reserved_capacity.domain.units import cu_of
 from reserved_capacity.reconcilers import children
+from reserved_capacity.reconcilers.availability import availability_of
 from reserved_capacity.reconcilers.context import Assessment, condition_list
-from reserved_capacity.snapshot import members_of, pods_of_member, ready_members
+from reserved_capacity.snapshot import members_of, parse_class, pods_of_member, ready_members
+from reserved_capacity.snapshot.service import service_facts
 from reserved_capacity.store import Store
 
 
@@ -75,6 +78,7 @@ def status_of(store: Store, report: InstanceReport, now: datetime) -> ModelInsta
         for member in members
         if member.snapshot == instance.spec.snapshot and member.profile == instance.spec.profile
     } & {holding.member for holding in held}
+    listed = _members(store, report, members, ready, now)
     values = conditions_of(_observation(report, available=len(available)))
     return ModelInstanceStatus(
         observed_generation=generation,
@@ -91,9 +95,25 @@ def status_of(store: Store, report: InstanceReport, now: datetime) -> ModelInsta
         compute_units=cu_of(sum(holding.blocks for holding in report.holdings)),
         nodes_total=len({node for holding in report.holdings for node in holding.nodes}),
         snapshot=_snapshot(report, members),
-        members=_members(store, report, members, ready, now)[:MAX_STATUS_MEMBERS],
+        members=listed[:MAX_STATUS_MEMBERS],
+        availability=availability_of(instance, _service_facts(store, report, available, listed), now),
         endpoint=children.endpoint_of(instance, report.port) if report.port else None,
         conditions=condition_list(instance.status, values, generation=generation, now=now),
+    )
+
+
+def _service_facts(
+    store: Store, report: InstanceReport, available: set[str], listed: tuple[Member, ...]
+) -> ServiceFacts:
+    class_ = parse_class(store, report.pool.spec.accelerator_class) if report.pool is not None else None
+    return service_facts(
+        store,
+        report.instance,
+        class_,
+        report.holdings,
+        serving=available,
+        served={each.name for each in listed if each.phase is MemberPhase.UNAVAILABLE},
+        short_of_nodes=report.assessment.short_of_nodes if report.assessment is not None else None,
     )
 
 
@@ -147,7 +167,9 @@ def _members(
     found = []
     for holding in report.holdings:
         member, known = present.get(holding.member), before.get(holding.member)
-        phase = _member_phase(store, report.instance, holding, ready)
+        # A name that is used again is not the member that had it.
+        known = known if known is not None and known.since is not None and known.since >= holding.since else None
+        phase = _member_phase(store, report.instance, holding, ready, known)
         found.append(
             Member(
                 name=holding.member,
@@ -161,11 +183,17 @@ def _members(
     return tuple(found)
 
 
-def _member_phase(store: Store, instance: ModelInstance, holding: Holding, ready: frozenset[str]) -> MemberPhase:
+def _member_phase(
+    store: Store, instance: ModelInstance, holding: Holding, ready: frozenset[str], known: Member | None
+) -> MemberPhase:
     if not holding.held:
         return MemberPhase.TERMINATING
     if holding.member in ready:
         return MemberPhase.AVAILABLE
+    if instance.spec.suspend:
+        return MemberPhase.PENDING
+    if known is not None and known.phase in (MemberPhase.AVAILABLE, MemberPhase.UNAVAILABLE):
+        return MemberPhase.UNAVAILABLE  # it has served, and does not now
     pods = pods_of_member(store, instance.namespace, instance.name, holding.member)
     running = any((pod.get("status") or {}).get("phase") == "Running" for pod in pods)
     return MemberPhase.STARTING if running else MemberPhase.PENDING

@@ -16,6 +16,8 @@ from reserved_capacity.api.computeunitpool import ComputeUnitPool
 from reserved_capacity.api.conditions import ConditionType
 from reserved_capacity.api.poolstatus import ComputeUnitPoolStatus
 from reserved_capacity.domain.commitment_secure import notices_told
+from reserved_capacity.domain.downtime import NodeHealth
+from reserved_capacity.domain.holdings import Wait, Waiting
 from reserved_capacity.domain.nodes import failure_time
 from reserved_capacity.domain.pool_plan import PoolPlan, plan_pool
 from reserved_capacity.domain.releases import spare_members
@@ -145,9 +147,19 @@ def _assessments(view: PoolView, plan: PoolPlan, *, overdue: bool) -> dict[str, 
             move=plan.holdings.blocked_moves.get(each.name),
             overdue=overdue,
             spare=spare[each.name],
+            short_of_nodes=_short_of_nodes(view, plan.holdings.waits.get(each.name)),
         )
         for each in view.instances
     }
+
+
+def _short_of_nodes(view: PoolView, wait: Wait | None) -> NodeHealth:
+    """Whether an instance waits because of nodes, and what ails these: sick ones first."""
+    if wait is None or wait.reason is not Waiting.NODES_UNHEALTHY:
+        return NodeHealth.FINE
+    sick = any(not fact.ready or fact.failed for fact in view.places.facts.values() if not fact.cordoned)
+    gone = any(node.name not in view.places.facts for node in view.places.nodes)
+    return NodeHealth.SICK if sick or gone else NodeHealth.CORDONED
 
 
 def _post(context: Context, key: Key, assessments: dict[str, Assessment]) -> None:

@@ -32,7 +32,7 @@ from reserved_capacity.ports import (
 from reserved_capacity.queue import Key
 from reserved_capacity.reconcilers.billing.board import AGREEMENTS
 from reserved_capacity.reconcilers.context import CAPACITY, INSTANCE, OFFERING, POOL, PRICE_BOOK, TOKENS
-from reserved_capacity.snapshot import POOLS_BY_COMMITMENT, claims_of, selects
+from reserved_capacity.snapshot import MEMBERS_BY_NODE, POOLS_BY_COMMITMENT, claims_of, selects
 from reserved_capacity.store import (
     BY_OFFERING,
     BY_PRICE_BOOK,
@@ -123,9 +123,20 @@ def _node(old: JsonObject | None, new: JsonObject | None, store: Store) -> Itera
         if node is not None:
             yield from _keys(CAPACITY, [obj for obj in store.all(ACCELERATOR_CLASSES) if _selected(obj, node)])
             yield from (Key(POOL, claim.pool.namespace, claim.pool.name) for claim in claims_of(node))
+    if _fitness(old) != _fitness(new):
+        # Whose downtime it is depends on what is known of the nodes.
+        yield from (_of_instance(each) for each in store.by(MEMBERS_BY_NODE, STATEFUL_SETS, _name(old, new)))
     if old is None or new is None:
         # A node that is gone has no claims to read; who holds blocks there knows it by name.
         yield from _keys(POOL, [obj for obj in store.all(COMPUTE_UNIT_POOLS) if _holds_on(obj, _either(old, new))])
+
+
+def _fitness(node: JsonObject | None) -> tuple[Any, ...] | None:
+    if node is None:
+        return None
+    conditions = (node.get("status") or {}).get("conditions") or ()
+    unschedulable = bool((node.get("spec") or {}).get("unschedulable"))
+    return (unschedulable, *sorted((each["type"], each["status"]) for each in conditions))
 
 
 def _pod(old: JsonObject | None, new: JsonObject | None, store: Store) -> Iterator[Key]:
@@ -271,6 +282,14 @@ def _instance_and_pool(instance: JsonObject) -> Iterator[Key]:
     namespace = instance["metadata"]["namespace"]
     yield Key(INSTANCE, namespace, instance["metadata"]["name"])
     yield Key(POOL, namespace, instance["spec"]["poolRef"])
+
+
+def _of_instance(child: JsonObject) -> Key:
+    return Key(INSTANCE, child["metadata"]["namespace"], _label(child["metadata"], meta.INSTANCE_LABEL))
+
+
+def _name(old: JsonObject | None, new: JsonObject | None) -> str:
+    return str(_either(old, new)["metadata"]["name"])
 
 
 def _keys(reconciler: str, objects: Iterable[JsonObject]) -> Iterator[Key]:
