@@ -19,7 +19,7 @@ from reserved_capacity.ports import (
     STATEFUL_SETS,
     Ref,
 )
-from tests.integration.world import World, offering
+from tests.integration.world import World, offering, pool
 
 
 def claims(world: World, name: str) -> int:
@@ -366,3 +366,60 @@ async def test_c6_a_drain_evicts_nobody_below_the_minimum_of_the_offering_unless
     world.start_operator()
     await world.settle()
     assert world.writes() == []
+
+
+async def test_c9_room_is_put_together_for_all_that_can_only_be_placed_together() -> None:
+    """600 CU in pieces of 400 and 200, and two instances of 300 at least (C6)."""
+    world = World()
+    world.seed(nodes=[])
+    world.add_node("gpu-0", gpus=4)
+    world.add_node("gpu-1", gpus=2)
+    world.apply_instance("chat", "gpt-4-turbo", 2)
+    world.start_operator()
+    await world.settle()
+    assert world.instance_condition("chat", "CapacityReserved")[1] == "Fragmented"
+    world.add_node("gpu-2")
+    await world.settle()
+    assert world.instance_condition("chat", "Ready")[0] == "True"
+    assert world.pool_status()["computeUnits"]["provisioned"] == 600
+
+
+@pytest.mark.parametrize("together", [True, False])
+async def test_n2_a_node_that_comes_back_bare_is_offered_to_the_pool_that_last_held_it(together: bool) -> None:
+    """The older pool is owed more than the node has, and would come first for any other."""
+    world = World()
+    world.seed(nodes=["gpu-1"])
+    world.start_operator()
+    await world.settle()
+    world.clock.forward(minutes=1)
+    world.cluster.user_create(COMPUTE_UNIT_POOLS, pool("late", cu=600, commitment="po-2"))
+    world.add_node("gpu-0", gpus=4)
+    await world.settle()
+    assert pools_on(world, "gpu-0") == {"late": 4}
+    first = world.get(COMPUTE_UNIT_POOLS, "prod", "acme")["spec"]["commitments"][0]
+    more = {**first, "id": "po-3", "computeUnits": 400}
+    world.cluster.user_patch(Ref(COMPUTE_UNIT_POOLS, "acme", "prod"), {"spec": {"commitments": [first, more]}})
+    await world.settle()
+    world.cluster.remove(Ref(NODES, "", "gpu-0"))
+    if not together:
+        await world.settle()
+        assert states(world, "late") == {"gpu-0": "Replacing", "gpu-1": "Free"}
+        assert world.pool_status("late")["computeUnits"]["provisioned"] == 200
+        world.cluster.writes.clear()
+        world.operators[0].loop.open()
+        await world.settle()
+        assert world.writes() == []
+    world.add_node("gpu-0", gpus=4)
+    await world.settle()
+    assert pools_on(world, "gpu-0") == {"late": 4}
+    assert states(world, "late") == {"gpu-0": "Free", "gpu-1": "Free"}
+
+
+def states(world: World, name: str) -> dict[str, str]:
+    return {node["name"]: node["state"] for node in world.pool_status(name)["nodes"]}
+
+
+def pools_on(world: World, name: str) -> dict[str, int]:
+    annotations = world.get(NODES, name)["metadata"].get("annotations") or {}
+    entries = json.loads(annotations.get("reservedcapacity.io/claims", "[]"))
+    return {each["pool"].split("/")[1]: each["blocks"] for each in entries}

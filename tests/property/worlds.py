@@ -17,6 +17,7 @@ from reserved_capacity.domain.holdings import (
     HoldingState,
     PoolNode,
     PoolState,
+    Request,
 )
 from reserved_capacity.domain.nodes import Claim, InventoryNode, PoolId
 
@@ -78,6 +79,8 @@ def class_worlds(draw: st.DrawFn) -> ClassWorld:
                 held=held,
                 staying={name: draw(st.integers(0, blocks)) for name, blocks in held.items()},
                 lost_nodes=frozenset(draw(st.sets(st.sampled_from(["gone-1", "gone-2"])))),
+                wanted=tuple(Request(blocks) for blocks in draw(st.lists(st.integers(1, 4), max_size=3))),
+                nodes_at_once=draw(st.sampled_from((1, 1, 2))),
             )
         )
     dead = [(claim.pool, node.name) for node in nodes for claim in node.claims if claim.pool not in living]

@@ -258,10 +258,18 @@ class _Admission:
 
     def wanted(self, waits: dict[str, Wait], blocked: dict[str, BlockedMove]) -> tuple[Request, ...]:
         """Room that the pool's idle blocks would be enough for, were they in one piece, or on nodes that take members."""
-        claims = (Waiting.FRAGMENTED, Waiting.NODES_UNHEALTHY)
-        fragmented = [name for name, wait in waits.items() if wait.reason in claims]
-        moving = [name for name, move in blocked.items() if move.have_cu >= move.need_cu]
-        return tuple(self.demands[name].request for name in sorted({*fragmented, *moving}))
+        requests: list[Request] = []
+        offerings: set[str] = set()
+        for name, wait in waits.items():
+            demand = self.demands[name]
+            # Those who can only be placed together wait for one and the same (C6).
+            if wait.reason in (Waiting.FRAGMENTED, Waiting.NODES_UNHEALTHY) and demand.offering not in offerings:
+                offerings.add(demand.offering)
+                requests += [each.request for each in self._next_batch(demand) or ()]
+        for name, move in sorted(blocked.items()):
+            if move.have_cu >= move.need_cu:
+                requests.append(self.demands[name].request)
+        return tuple(requests)
 
 
 def _missing(demand: Demand, held: int) -> int:

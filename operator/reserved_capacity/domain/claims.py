@@ -6,6 +6,7 @@ claims per node, since a node's annotation is written whole, in one patch with t
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -24,7 +25,7 @@ class ClaimDemand:
     the pool that holds it (N2). `staying` are those of them that are not being given back. `lost_nodes` are nodes that
     are gone with all pods of the pool: these are replaced. `first_accepted` orders the pools: who bought first is
     provisioned first. `wanted` is room that idle claims should be re-arranged for (C9). So many nodes are replaced
-    `nodes_at_once` (N2).
+    `nodes_at_once` (N2). `last_held` are blocks by node as the pool last had them, whether or not the node is there.
     """
 
     pool: PoolId
@@ -35,6 +36,7 @@ class ClaimDemand:
     lost_nodes: frozenset[str] = frozenset()
     wanted: tuple[Request, ...] = ()
     nodes_at_once: int = 1
+    last_held: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,8 +141,8 @@ def plan_claims(
 
     In this order: claims of pools that are gone are dropped once nothing of theirs runs on the node any more
     (`occupied`: blocks by pool and node that pods or holdings still use); claims above the contract are given back
-    where idle; claims lost with a re-created node are restored to the pool whose members hold them (N2, before
-    anybody else may claim there); what is missing is claimed, whole nodes first, the rest best-fit, in as few zones
+    where idle; claims lost with a re-created node are restored to the pool whose members hold them, and then to the pool
+    that last had them idle (N2, before anybody else may claim there); what is missing is claimed, whole nodes first, the rest best-fit, in as few zones
     as possible (C3), and so are replacements for nodes that a pool is leaving, one node at a time (N2); idle claims on
     blocks that a node has no more are swapped for real ones, and others so that what is wanted fits in one piece (C9).
     """
@@ -151,7 +153,13 @@ def plan_claims(
         _give_back(ledger, demand)
     for demand in ordered:
         _restore(ledger, demand)
+    for demand in ordered:
+        _offer_back(ledger, demand)
     missing = {demand.pool: _grow(ledger, demand) for demand in ordered}
+    for demand in ordered:
+        _give_back_replaced(ledger, demand)
+    for demand in ordered:
+        _restore(ledger, demand)
     for demand in ordered:
         _swap_vanished(ledger, demand)
         _rearrange(ledger, demand)
@@ -172,14 +180,18 @@ def _drop_orphans(ledger: _Ledger, living: set[PoolId], occupied: Mapping[tuple[
                 ledger.set(name, pool, 0, f"released {by_pool[pool]} blocks of {pool}, which is gone")
 
 
-def _give_back(ledger: _Ledger, demand: ClaimDemand) -> None:
-    # Of a node that is being left, what is replaced elsewhere and in nobody's hands any more has done its duty. What
-    # members hold stays until they are gone: before that the node is not fenced.
+def _give_back_replaced(ledger: _Ledger, demand: ClaimDemand) -> None:
+    """Of a node that is being left, what is replaced elsewhere and in nobody's hands any more has done its duty. What
+    members hold stays until they are gone: before that the node is not fenced."""
     for node, covered in _leaving(ledger, demand):
         given = min(covered, _idle(ledger, node.name, demand)) if node.name in ledger.nodes else 0
         if given > 0:
             kept = ledger.claimed(node.name, demand.pool) - given
             ledger.set(node.name, demand.pool, kept, f"released {given} blocks that were replaced elsewhere")
+
+
+def _give_back(ledger: _Ledger, demand: ClaimDemand) -> None:
+    _give_back_replaced(ledger, demand)
     excess = _excess(ledger, demand) - sum(covered for _, covered in _leaving(ledger, demand))
     idle = {name: blocks for name in ledger.places(demand.pool) if (blocks := _idle(ledger, name, demand)) > 0}
 
@@ -205,6 +217,15 @@ def _restore(ledger: _Ledger, demand: ClaimDemand) -> None:
             ledger.set(name, demand.pool, blocks, f"restored {again} blocks that members of {demand.pool} hold")
 
 
+def _offer_back(ledger: _Ledger, demand: ClaimDemand) -> None:
+    """N2: a node that comes back without its annotation is offered to the pool that last held it before anybody else."""
+    back = [name for name in demand.last_held if name in ledger.nodes and ledger.nodes[name].usable]
+    for name in sorted(name for name in back if not ledger.claimed(name, demand.pool)):
+        again = min(demand.last_held[name], ledger.free(name), -_excess(ledger, demand))
+        if again > 0:
+            ledger.set(name, demand.pool, again, f"gave {again} blocks back to {demand.pool}, which had them last")
+
+
 def _grow(ledger: _Ledger, demand: ClaimDemand) -> int:
     """Claim what is missing, then what replaces the next node that is being left; returns what is owed all the same."""
     missing = _claim(ledger, demand.pool, max(0, -_excess(ledger, demand)))
@@ -226,11 +247,13 @@ def _leaving(ledger: _Ledger, demand: ClaimDemand) -> list[tuple[LeavingNode, in
 
     Idle blocks on a cordoned node stay, unless somebody waits for room.
     """
-    leaving = [
-        LeavingNode(name, ledger.claimed(name, demand.pool), demand.staying.get(name, 0), ledger.nodes[name].failed)
-        for name in ledger.places(demand.pool)
-        if (node := ledger.nodes[name]).failed or (node.cordoned and (demand.wanted or demand.staying.get(name)))
-    ]
+    leaving = []
+    for name in ledger.places(demand.pool):
+        node, staying = ledger.nodes[name], demand.staying.get(name, 0)
+        if node.failed or (node.cordoned and staying):
+            leaving.append(LeavingNode(name, ledger.claimed(name, demand.pool), staying, node.failed))
+        elif node.cordoned and demand.wanted:
+            leaving.append(LeavingNode(name, max(0, _idle(ledger, name, demand)), 0, failed=False))
     leaving += [
         LeavingNode(name, demand.held[name], demand.staying.get(name, 0), failed=True)
         for name in sorted(demand.lost_nodes & set(demand.held))
@@ -242,14 +265,17 @@ def _leaving(ledger: _Ledger, demand: ClaimDemand) -> list[tuple[LeavingNode, in
 def _rearrange(ledger: _Ledger, demand: ClaimDemand) -> None:
     """C9: enough idle blocks, nowhere in one piece: move claims to the node where the fewest of them make it fit."""
     hopeless: Request | None = None
+    promised = Counter[str]()  # blocks that one of the wanted has found a place on
     for request in sorted(demand.wanted, key=lambda request: -request.blocks):
         if request.nodes > 1 or request == hopeless or not request.blocks:
             continue  # over several nodes the whole search would be needed; one instance of that kind waits for room
-        idle = _idle_by_node(ledger, demand)
+        idle = {name: blocks - promised[name] for name, blocks in _idle_by_node(ledger, demand).items()}
         if request.blocks > sum(idle.values()):
             continue
-        if max(idle.values()) >= request.blocks:
-            continue  # there is a place
+        place = min(((blocks, name) for name, blocks in idle.items() if blocks >= request.blocks), default=None)
+        if place is not None:
+            promised[place[1]] += request.blocks
+            continue
         target = _target(ledger, idle, request.blocks)
         if target is None:
             hopeless = request
@@ -258,6 +284,7 @@ def _rearrange(ledger: _Ledger, demand: ClaimDemand) -> None:
         _collect(ledger, demand, needed, target, idle)
         blocks = ledger.claimed(target, demand.pool) + needed
         ledger.set(target, demand.pool, blocks, f"moved {needed} idle blocks here, so that {request.blocks} fit")
+        promised[target] += request.blocks
 
 
 def _idle_by_node(ledger: _Ledger, demand: ClaimDemand) -> dict[str, int]:

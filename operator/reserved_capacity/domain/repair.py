@@ -55,12 +55,12 @@ def coverage(leaving: Sequence[LeavingNode], excess: int) -> dict[str, int]:
 
 
 def next_replacement(leaving: Sequence[LeavingNode], covered: Mapping[str, int], at_once: int = 1) -> int:
-    """Blocks to claim now: what the next nodes lack. A node whose blocks are claimed elsewhere counts for as long as
-    somebody is held there; so `at_once` nodes are under replacement, and no more (N2)."""
+    """Blocks to claim now: what the next nodes lack. A node counts for as long as somebody is held there, also when its
+    blocks are claimed elsewhere; so members leave `at_once` nodes at a time, and no more (N2)."""
     missing = under_way = 0
     for node in sorted(leaving, key=lambda node: node.order):
         if under_way == at_once:
             break
         missing += node.blocks - covered[node.name]
-        under_way += bool(node.held) or covered[node.name] < node.blocks
+        under_way += bool(node.held)
     return missing

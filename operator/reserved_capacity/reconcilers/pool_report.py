@@ -81,6 +81,7 @@ def status_of(report: PoolReport, now: datetime) -> ComputeUnitPoolStatus:
     generation = pool.metadata.generation
     observation = _observation(report, now)
     nodes = _nodes(report)
+    nodes = (*nodes, *_owed_back(report, nodes))
     # What was read yesterday says nothing of today: it stands until the books have been read again.
     summary = report.books.summary if report.books is not None and report.books.read_on == now.date() else None
     ends = [record.term_end for record in report.records if record.term_end is not None and record.state.running]
@@ -167,6 +168,16 @@ def _nodes(report: PoolReport) -> tuple[PoolNode, ...]:
         )
         for node in report.places.nodes
     )
+
+
+def _owed_back(report: PoolReport, nodes: tuple[PoolNode, ...]) -> tuple[PoolNode, ...]:
+    """Nodes that went away with idle blocks which have not been found elsewhere: who comes back is offered to us first (N2),
+    and this list is where that is remembered."""
+    units, here = _compute_units(report), {node.name for node in nodes}
+    if units.provisioned >= units.contracted:
+        return ()
+    gone = [node for node in report.pool.status.nodes if node.name not in here]
+    return tuple(node.model_copy(update={"state": NodeState.REPLACING, "holders": ()}) for node in gone)
 
 
 def _shown(nodes: tuple[PoolNode, ...]) -> tuple[PoolNode, ...]:

@@ -30,6 +30,7 @@ def claim_demand(store: Store, pool: ComputeUnitPool, wanted: tuple[Request, ...
         staying=blocks_held_by_node([holding for holding in holdings if holding.held]),
         lost_nodes=lost_nodes(store, holdings),
         wanted=wanted,
+        last_held={node.name: node.blocks for node in pool.status.nodes},
         nodes_at_once=pool.spec.node_replacement.max_unavailable_nodes,
     )
 

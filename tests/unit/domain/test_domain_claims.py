@@ -6,6 +6,7 @@ from dataclasses import replace
 from datetime import timedelta
 
 from reserved_capacity.domain.claims import plan_claims
+from reserved_capacity.domain.holdings import Request
 from reserved_capacity.domain.nodes import Claim, PoolId
 from tests.unit.domain.builders import BATCH, NOW, PROD, apply_claims, claims_after, inventory_node, owed
 
@@ -253,3 +254,32 @@ def test_i8_a_settled_class_is_not_written() -> None:
     demands = [owed(blocks=6), owed(BATCH, 10)]
     settled = apply_claims(nodes, plan_claims(nodes, demands, occupied={}))
     assert plan_claims(settled, demands, occupied={}).changes == ()
+
+
+def test_n2_a_node_that_comes_back_bare_is_offered_to_who_last_had_it_before_anybody_grows() -> None:
+    nodes = [inventory_node("gpu-1", 4)]
+    older, late = owed(BATCH, 8, since=NOW - timedelta(days=1)), owed(PROD, 3)
+    assert claims_after(nodes, plan_claims(nodes, [older, late], occupied={})) == {"gpu-1": {BATCH: 4}}
+    back = replace(late, last_held={"gpu-1": 3, "gpu-2": 1})
+    assert claims_after(nodes, plan_claims(nodes, [older, back], occupied={})) == {"gpu-1": {BATCH: 1, PROD: 3}}
+
+
+def test_n2_what_has_been_found_elsewhere_is_not_taken_back() -> None:
+    nodes = [inventory_node("gpu-1", 4), inventory_node("gpu-2", 4, claims={PROD: 3})]
+    back = replace(owed(PROD, 3), last_held={"gpu-1": 3})
+    assert plan_claims(nodes, [back], occupied={}).changes == ()
+
+
+def test_n2_a_cordoned_nodes_idle_blocks_are_claimed_elsewhere_once_somebody_waits_for_room() -> None:
+    nodes = [inventory_node("gpu-1", cordoned=True, claims={PROD: 3}), inventory_node("gpu-2")]
+    assert plan_claims(nodes, [owed(PROD, 3)], occupied={}).changes == ()
+    waited_for = replace(owed(PROD, 3), wanted=(Request(3),))
+    assert claims_after(nodes, plan_claims(nodes, [waited_for], occupied={})) == {"gpu-2": {PROD: 3}}
+
+
+def test_c9_room_is_put_together_for_all_that_is_wanted_at_once() -> None:
+    nodes = [inventory_node("gpu-1", 4, claims={PROD: 4}), inventory_node("gpu-2", 8, claims={PROD: 2})]
+    one = replace(owed(PROD, 6), wanted=(Request(3),))
+    assert plan_claims(nodes, [one], occupied={}).changes == ()
+    both = replace(owed(PROD, 6), wanted=(Request(3), Request(3)))
+    assert claims_after(nodes, plan_claims(nodes, [both], occupied={})) == {"gpu-1": {PROD: 3}, "gpu-2": {PROD: 3}}
