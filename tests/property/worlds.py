@@ -81,6 +81,7 @@ def class_worlds(draw: st.DrawFn) -> ClassWorld:
                 lost_nodes=frozenset(draw(st.sets(st.sampled_from(["gone-1", "gone-2"])))),
                 wanted=tuple(Request(blocks) for blocks in draw(st.lists(st.integers(1, 4), max_size=3))),
                 nodes_at_once=draw(st.sampled_from((1, 1, 2))),
+                last_held=draw(st.dictionaries(st.sampled_from(places), st.integers(1, 4), max_size=2)),
             )
         )
     dead = [(claim.pool, node.name) for node in nodes for claim in node.claims if claim.pool not in living]
