@@ -252,6 +252,44 @@ def test_c6_equal_requests_are_placed_whenever_brute_force_can_place_them(
     assert len(made.holdings) == (most if most >= minimum else 0)
 
 
+def wide_fits(free: Mapping[str, int], zones: Mapping[str, str], part: int, nodes: int, count: int) -> bool:
+    """Tries every choice of zone and nodes for one instance after the other."""
+    if not count:
+        return True
+    return any(
+        wide_fits(
+            {name: blocks - part * (name in chosen) for name, blocks in free.items()}, zones, part, nodes, count - 1
+        )
+        for chosen in itertools.combinations([name for name, blocks in free.items() if blocks >= part], nodes)
+        if len({zones[name] for name in chosen}) == 1
+    )
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 4), st.sampled_from("ab")), min_size=1, max_size=5),
+    st.integers(1, 2),
+    st.integers(2, 3),
+    st.integers(1, 3),
+)
+def test_c8_instances_over_several_nodes_are_placed_whenever_brute_force_can_place_them(
+    nodes: list[tuple[int, str]], part: int, width: int, desired: int
+) -> None:
+    names = [f"gpu-{number}" for number in range(len(nodes))]
+    zones = dict(zip(names, (zone for _, zone in nodes), strict=True))
+    parts = [
+        PoolNode(name, blocks, usable=True, labels={"zone": zones[name]})
+        for name, (blocks, _) in zip(names, nodes, strict=True)
+    ]
+    demand = Demand("wide", "uid", "m", part * width, 1, desired, 0, NOW, nodes_per_instance=width, topology_key="zone")
+    made = plan(PoolState(sum(blocks for blocks, _ in nodes), tuple(parts), (), (demand,)))
+    free = {part.name: part.blocks for part in parts}
+    most = max(count for count in range(desired + 1) if wide_fits(free, zones, part, width, count))
+    assert len(made.holdings) == most
+    for holding in made.holdings:
+        assert len(set(holding.nodes)) == width
+        assert len({zones[name] for name in holding.nodes}) == 1
+
+
 @given(pool_states())
 def test_a_pool_never_has_more_members_than_can_be_recorded(pool: PoolState) -> None:
     assert len(plan(pool).holdings) <= MAX_MEMBERS

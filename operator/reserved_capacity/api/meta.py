@@ -31,6 +31,7 @@ REVISION_LABEL: Final = f"{GROUP}/revision"
 PROFILE_ANNOTATION: Final = f"{GROUP}/profile"
 COMPUTE_UNITS_ANNOTATION: Final = f"{GROUP}/compute-units"
 NODES_ANNOTATION: Final = f"{GROUP}/nodes"
+REPLACES_ANNOTATION: Final = f"{GROUP}/replaces"
 
 # On ModelInstances that the operator makes itself, for the provider's token-unit fleet (behaviour.md T4).
 FLEET_LABEL: Final = f"{GROUP}/fleet"

@@ -61,11 +61,15 @@ class Room:
 
 
 def best_fit(free: Mapping[str, int], request: Request, labels: Mapping[str, Mapping[str, str]]) -> Place | None:
-    """The nodes on which a request leaves the least behind: one, or several that share a label's value (C8)."""
+    """The node on which a request leaves the least behind, or several that share a label's value (C8).
+
+    Of several, those come first that have room for most parts: an instance needs different nodes, so what would pack the
+    fullest ones first could leave all the rest on one node, where no other instance of its kind fits.
+    """
     fitting = [(blocks, name) for name, blocks in free.items() if blocks >= request.part]
     if request.nodes == 1:
         return (min(fitting)[1],) if fitting else None
-    fitting.sort()
+    fitting.sort(key=lambda each: (-(each[0] // request.part), *each))
     domains: dict[str, list[tuple[int, str]]] = {}
     for blocks, name in fitting:
         domain = labels.get(name, {}).get(request.topology_key)

@@ -137,6 +137,7 @@ def stateful_set(
         meta.PROFILE_ANNOTATION: template["profile"],
         meta.COMPUTE_UNITS_ANNOTATION: str(cu_of(holding.blocks)),
         meta.NODES_ANNOTATION: ",".join(holding.nodes),
+        **({meta.REPLACES_ANNOTATION: holding.replaces} if holding.replaces else {}),
     }
     return {
         "apiVersion": "apps/v1",

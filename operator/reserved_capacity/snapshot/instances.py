@@ -77,6 +77,7 @@ def holding_of_stateful_set(stateful_set: JsonObject) -> Holding | None:
         since=timestamp(metadata["creationTimestamp"]),
         state=HoldingState.RELEASING if metadata.get("deletionTimestamp") else HoldingState.HELD,
         instance_uid=observed_member(stateful_set).owner_uid,
+        replaces=annotations.get(meta.REPLACES_ANNOTATION, ""),
     )
 
 

@@ -117,7 +117,18 @@ def _holdings(store: Store, pool: ComputeUnitPool) -> tuple[Holding, ...]:
         if labels.get(meta.POOL_LABEL) == pool.name and labels[meta.MEMBER_LABEL] not in found:
             pods.setdefault(labels[meta.MEMBER_LABEL], []).append(pod)
     rests = [holding_of_pods(class_, each) for each in pods.values()] if class_ else []
-    return tuple(holding for holding in (*found.values(), *rests) if holding is not None)
+    return _with_true_links([holding for holding in (*found.values(), *rests) if holding is not None])
+
+
+def _with_true_links(holdings: Sequence[Holding]) -> tuple[Holding, ...]:
+    """A member says for ever whom it was made in place of; the one that has that name now may be another."""
+    since = {holding.member: holding.since for holding in holdings}
+    return tuple(
+        holding
+        if holding.replaces in since and since[holding.replaces] < holding.since
+        else replace(holding, replaces="")
+        for holding in holdings
+    )
 
 
 def _without_former_owners(
