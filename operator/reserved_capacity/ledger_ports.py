@@ -306,14 +306,14 @@ class Outbox(Protocol):
     balance holds up no other of its account.
     """
 
-    async def backlog(self) -> tuple[Lag, ...]:
+    async def backlog(self, *, account: str | None = None) -> tuple[Lag, ...]:
         """Accounts with pending or held events, by name."""
 
     async def claim(self, account: str, owner: str, *, now: datetime, seconds: float) -> bool:
         """Whether `owner` is the one to deliver for this account for the next `seconds`; claiming again prolongs.
 
         It saves two operators from sending the same; nothing rests on it. A claim that ends more than two lengths from
-        now is not believed: a clock has jumped back. An account that never had a row has nobody.
+        now is not believed: a clock has jumped back. An account that the books do not know has nobody.
         """
 
     async def pending(self, account: str, limit: int) -> tuple[Event, ...]:

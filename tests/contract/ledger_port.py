@@ -457,6 +457,8 @@ class OutboxContract:
             Lag("acme", 1, NOW + timedelta(days=1), 1),
             Lag("globex", 1, NOW, 0),
         )
+        assert await ledger.backlog(account="globex") == (Lag("globex", 1, NOW, 0),)
+        assert await ledger.backlog(account="nobody") == ()
         await ledger.halt("po-1", "why not", now=NOW)
         assert (await ledger.backlog())[0] == Lag("acme", 0, None, 2)
         await ledger.delivered(await ledger.pending("globex", 9))

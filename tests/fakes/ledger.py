@@ -286,6 +286,7 @@ class FakeLedger:
     async def close_month(self, month: ClosedMonth, invoice: IssuedInvoice | None) -> ClosedMonth:
         self._answer()
         key = (month.account, month.currency, month.month)
+        self._numbers.setdefault(month.account, 0)
         if key in self._closed:
             return self._closed[key]
         last = self._last_closed(month.account, month.currency)
@@ -322,13 +323,14 @@ class FakeLedger:
 
     # ---------------------------------------------------------------------------------------------------------- outbox
 
-    async def backlog(self) -> tuple[Lag, ...]:
+    async def backlog(self, *, account: str | None = None) -> tuple[Lag, ...]:
         self._answer()
         lags = []
-        for account in sorted({each.event.account for each in self._outbox}):
-            own = [each for each in self._outbox if each.event.account == account]
+        for name in sorted({each.event.account for each in self._outbox}):
+            own = [each for each in self._outbox if each.event.account == name]
             free = [each.event.time for each in own if each.contract not in self._halts]
-            lags.append(Lag(account, len(free), min(free, default=None), len(own) - len(free)))
+            if account in (None, name):
+                lags.append(Lag(name, len(free), min(free, default=None), len(own) - len(free)))
         return tuple(lags)
 
     async def claim(self, account: str, owner: str, *, now: datetime, seconds: float) -> bool:
@@ -357,6 +359,7 @@ class FakeLedger:
         self._answer()
         new = []
         for each in notices:
+            self._numbers.setdefault(each.account, 0)
             if each.id not in self._notices:
                 self._notices[each.id] = each
                 self._report(each.account, each.contract, EventType.NOTICE, each.id, now.astimezone(UTC), each.data)

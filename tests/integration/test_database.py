@@ -27,8 +27,10 @@ from reserved_capacity.ledger_ports import (
     LedgerUnavailable,
     LedgerUnusable,
     Notice,
+    PoolName,
+    TermId,
 )
-from tests.contract.ledger_port import NOW, POOL, charge, closed, contract, day, gather, held, invoice
+from tests.contract.ledger_port import NOW, POOL, charge, closed, contract, day, gather, held, invoice, shortfall
 
 Open = Callable[[], Database]
 
@@ -190,6 +192,51 @@ async def test_sqlite_is_set_up_to_survive_a_power_failure(tmp_path: Path) -> No
     await database.close()
     assert found == ["wal", 2, 1]
     assert (tmp_path / "state").stat().st_mode & 0o077 == 0, "nobody else reads what customers pay"
+
+
+async def test_no_operation_looks_through_all_rows_of_a_table_that_grows_for_ever(tmp_path: Path) -> None:
+    """What SQLite says it would do; its plans do not depend on how much there is."""
+    database = Database(f"sqlite:///{tmp_path}/books.db")
+    ledger = await fill(database)
+    asked: list[tuple[str, Any]] = []
+    event.listen(database.engine, "before_cursor_execute", lambda *given: asked.append((given[2], given[3])))
+    term = TermId("po-1", 1)
+    await ledger.register([contract("po-2", account="globex")])
+    await ledger.append([charge(3), shortfall(3)], now=NOW)
+    await ledger.append([charge(4)], now=NOW)
+    await ledger.due(day(9), after=TermId("a", 1))
+    await ledger.posted([term, TermId("po-2", 1)])
+    await ledger.observe(POOL, [held("chat-0"), held("chat-2")], NOW + timedelta(hours=2))
+    await gather(ledger.intervals([POOL, PoolName("x", "y")], NOW, NOW + timedelta(hours=9)))
+    for stream in (
+        ledger.entries(account="acme", since=day(2)),
+        ledger.entries(contract="po-1", until=day(2)),
+        ledger.uninvoiced("acme", "USD", day(60), through=99),
+    ):
+        await gather(stream)
+    await ledger.close_month(closed(4, 4), invoice("next", month=day(31)))
+    await ledger.delivered((await ledger.pending("acme", 3))[:1])
+    await ledger.backlog(account="acme")
+    await ledger.invoices(account="acme")
+    await ledger.books(account="acme")
+
+    def plans(connection: Connection) -> list[str]:
+        return [
+            f"{step[-1]} FOR {statement}"
+            for statement, values in tuple(asked)
+            if not statement.startswith("BEGIN")
+            for step in connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", _one(values))
+        ]
+
+    growing = ("transactions", "intervals", "outbox", "notices", "invoices", "closed_months")
+    found = await database.read(plans)
+    assert len(found) > 40
+    assert not [step for step in found if step.startswith(tuple(f"SCAN {table}" for table in growing))]
+    await database.close()
+
+
+def _one(values: Any) -> Any:
+    return values[0] if isinstance(values, list) else values
 
 
 # ------------------------------------------------------------------------------------------------ what a failure means

@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from datetime import date, datetime, timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, and_, func, or_, select, tuple_, update
+from sqlalchemy import ColumnElement, Connection, and_, func, or_, select, update
 
 from reserved_capacity.adapters.database import rows
 from reserved_capacity.adapters.database.schema import (
@@ -18,7 +18,7 @@ from reserved_capacity.adapters.database.schema import (
     progress,
     reductions,
 )
-from reserved_capacity.adapters.database.statements import chunks, insert_new
+from reserved_capacity.adapters.database.statements import chunks, in_pairs, insert_new
 from reserved_capacity.domain.billing.contracts import Contract, PriceSighting, Reduction
 from reserved_capacity.domain.billing.history import IntervalChanges, Presence, plan_intervals
 from reserved_capacity.domain.billing.intervals import Interval, IntervalKind
@@ -57,7 +57,7 @@ def by_terms(connection: Connection, terms: Iterable[TermId]) -> dict[TermId, Co
     found: dict[TermId, Contract] = {}
     for chunk in chunks(terms):
         pairs = [(term.commitment, term.number) for term in chunk]
-        condition = tuple_(contracts.c.commitment, contracts.c.number).in_(pairs)
+        condition = in_pairs((contracts.c.commitment, contracts.c.number), pairs)
         found.update((TermId(each.commitment, each.number), each) for each in find_contracts(connection, [condition]))
     return found
 
@@ -237,7 +237,7 @@ def find_intervals(
     pairs = [(pool.namespace, pool.name) for pool in pools]
     statement = (
         select(intervals)
-        .where(tuple_(columns.namespace, columns.pool).in_(pairs), columns.since < until)
+        .where(in_pairs((columns.namespace, columns.pool), pairs), columns.since < until)
         .where(or_(columns.until.is_(None), columns.until > since))
         .order_by(columns.namespace, columns.pool, columns.since, columns.kind, columns.subject, columns.id)
     )

@@ -153,8 +153,8 @@ class SqlLedger:
 
     # ---------------------------------------------------------------------------------------------------------- outbox
 
-    async def backlog(self) -> tuple[Lag, ...]:
-        return await self.database.read(reporting.backlog)
+    async def backlog(self, *, account: str | None = None) -> tuple[Lag, ...]:
+        return await self.database.read(lambda connection: reporting.backlog(connection, account))
 
     async def claim(self, account: str, owner: str, *, now: datetime, seconds: float) -> bool:
         return await self.database.write(lambda connection: reporting.claim(connection, account, owner, now, seconds))

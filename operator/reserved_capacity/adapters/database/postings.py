@@ -28,6 +28,7 @@ from reserved_capacity.adapters.database.agreements import by_terms, last_day, t
 from reserved_capacity.adapters.database.schema import Day, books, contracts, outbox, progress, transactions
 from reserved_capacity.adapters.database.statements import (
     chunks,
+    in_pairs,
     insert_new,
     lock_accounts,
     outbox_row,
@@ -92,7 +93,7 @@ def with_sums(connection: Connection, found: Sequence[Any]) -> tuple[PostedContr
                     columns.day <= contracts.c.last_day,
                 ),
             )
-            .where(tuple_(contracts.c.commitment, contracts.c.number).in_(pairs))
+            .where(in_pairs((contracts.c.commitment, contracts.c.number), pairs))
             .group_by(contracts.c.commitment, contracts.c.number, columns.kind)
         )
         for row in connection.execute(statement):

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Column, Connection, Table, and_, case, delete, func, insert, or_, select, tuple_, update
+from sqlalchemy import Column, Connection, Table, and_, case, delete, func, insert, or_, select, update
 
 from reserved_capacity.adapters.database import rows
 from reserved_capacity.adapters.database.schema import Moment, accounts, halts, invoices, notices, outbox, transactions
@@ -24,7 +24,7 @@ from reserved_capacity.domain.billing.events import invoice_data, invoice_id, tr
 from reserved_capacity.ledger_ports import Document, Event, EventType, Halt, Lag, Notice
 
 
-def backlog(connection: Connection) -> tuple[Lag, ...]:
+def backlog(connection: Connection, account: str | None) -> tuple[Lag, ...]:
     free = halts.c.contract.is_(None)
     statement = (
         select(
@@ -34,6 +34,7 @@ def backlog(connection: Connection) -> tuple[Lag, ...]:
             func.min(case((free, outbox.c.recorded_at)), type_=Moment).label("oldest"),
         )
         .outerjoin(halts, halts.c.contract == outbox.c.contract)
+        .where(*([] if account is None else [outbox.c.account == account]))
         .group_by(outbox.c.account)
         .order_by(outbox.c.account)
     )
@@ -58,40 +59,36 @@ def claim(connection: Connection, account: str, owner: str, now: datetime, secon
 
 # ------------------------------------------------------------------------------------------------------------- pending
 
+_OUTBOX = ("place", "type", "document", "recorded_at")
+
 
 def pending(connection: Connection, account: str, limit: int) -> tuple[Event, ...]:
+    """Joined from the outbox, whose places are few, to the rows: SQLite would look through all rows for a list of keys."""
+    row = transactions.c
     statement = (
-        select(outbox)
+        select(*(outbox.c[name].label(f"outbox_{name}") for name in _OUTBOX), transactions)
         .outerjoin(halts, halts.c.contract == outbox.c.contract)
+        .outerjoin(
+            transactions,
+            and_(row.contract == outbox.c.contract, row.day == outbox.c.day, row.kind == outbox.c.kind),
+        )
         .where(outbox.c.account == account, halts.c.contract.is_(None))
         .order_by(outbox.c.place)
         .limit(limit)
     )
-    reports = connection.execute(statement).all()
-    posted = _transactions(connection, reports)
+    reports: Sequence[Any] = connection.execute(statement).all()
     sent = _documents(connection, invoices, reports, EventType.INVOICE, _invoice_event)
     told = _documents(connection, notices, reports, EventType.NOTICE, _notice_event)
     events = []
     for report in reports:
-        if report.document is None:
-            identity, data = posted[report.contract, report.day, report.kind]
-        else:
-            identity, data = (sent if report.type == EventType.INVOICE else told)[report.document]
-        events.append(Event(account, report.place, EventType(report.type), identity, report.recorded_at, data))
+        kind = EventType(report.outbox_type)
+        identity, data = (
+            _transaction_event(report)
+            if report.outbox_document is None
+            else (sent if kind is EventType.INVOICE else told)[report.outbox_document]
+        )
+        events.append(Event(account, report.outbox_place, kind, identity, report.outbox_recorded_at, data))
     return tuple(events)
-
-
-def _transactions(connection: Connection, reports: Sequence[Any]) -> dict[Any, tuple[str, Document]]:
-    keys = [(row.contract, row.day, row.kind) for row in reports if row.document is None]
-    found: dict[Any, tuple[str, Document]] = {}
-    columns = transactions.c
-    for chunk in chunks(keys):
-        statement = select(transactions).where(tuple_(columns.contract, columns.day, columns.kind).in_(chunk))
-        for row in connection.execute(statement):
-            entry = rows.entry(row)
-            data = transaction_data(entry.transaction, entry.number)
-            found[rows.same_key(row)] = (entry.transaction.key, data)
-    return found
 
 
 def _documents(
@@ -102,12 +99,17 @@ def _documents(
     event: Callable[[Any], tuple[str, Document]],
 ) -> dict[str, tuple[str, Document]]:
     key: Column[Any] = next(iter(table.primary_key.columns))
-    wanted = [row.document for row in reports if row.type == kind]
+    wanted = [row.outbox_document for row in reports if row.outbox_type == kind]
     found: dict[str, tuple[str, Document]] = {}
     for chunk in chunks(wanted):
         for row in connection.execute(select(table).where(key.in_(chunk))):
             found[row._mapping[key]] = event(row)
     return found
+
+
+def _transaction_event(row: Any) -> tuple[str, Document]:
+    entry = rows.entry(row)
+    return entry.transaction.key, transaction_data(entry.transaction, entry.number)
 
 
 def _invoice_event(row: Any) -> tuple[str, Document]:

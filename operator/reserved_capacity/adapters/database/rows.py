@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from datetime import date, datetime, timedelta
+from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -130,7 +130,3 @@ def entry(row: Row[Any]) -> Entry:
 def invoice(row: Row[Any]) -> IssuedInvoice:
     document = json.loads(row.document)
     return IssuedInvoice(row.number, row.account, row.currency, row.month, row.issued_at, document)
-
-
-def same_key(row: Row[Any]) -> tuple[str, date, str]:
-    return (row.contract, row.day, row.kind)

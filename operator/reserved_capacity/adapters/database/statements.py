@@ -8,7 +8,7 @@ from datetime import datetime
 from itertools import islice
 from typing import Any, TypeVar
 
-from sqlalchemy import Connection, Table, select, update
+from sqlalchemy import Column, ColumnElement, Connection, Table, and_, select, tuple_, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from reserved_capacity.adapters.database.schema import accounts
@@ -25,6 +25,11 @@ def chunks(items: Iterable[Item], size: int = CHUNK) -> Iterator[list[Item]]:
     iterator = iter(items)
     while chunk := list(islice(iterator, size)):
         yield chunk
+
+
+def in_pairs(columns: tuple[Column[Any], Column[Any]], pairs: Sequence[tuple[Any, Any]]) -> ColumnElement[bool]:
+    """The two columns are one of these pairs. SQLite finds no index for pairs; it does for the first of each."""
+    return and_(columns[0].in_(sorted({first for first, _ in pairs})), tuple_(*columns).in_(pairs))
 
 
 def insert_new(connection: Connection, table: Table, rows: Sequence[Row]) -> None:
