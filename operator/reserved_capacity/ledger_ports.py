@@ -20,7 +20,7 @@ from reserved_capacity.domain.billing.contracts import Contract, PriceSighting, 
 from reserved_capacity.domain.billing.history import Presence
 from reserved_capacity.domain.billing.intervals import Interval
 from reserved_capacity.domain.billing.ledger import Transaction
-from reserved_capacity.domain.billing.posted import PostedContract
+from reserved_capacity.domain.billing.posted import DueContract, PostedContract
 
 Document = Mapping[str, Any]
 """A JSON object. Money in it is a decimal string."""
@@ -232,7 +232,7 @@ class Agreements(Protocol):
 class Postings(Protocol):
     """What stands in the books, and what is to be posted."""
 
-    async def due(self, today: date, *, after: TermId | None = None, limit: int = PAGE) -> tuple[PostedContract, ...]:
+    async def due(self, today: date, *, after: TermId | None = None, limit: int = PAGE) -> tuple[DueContract, ...]:
         """Contracts with something to post on `today`, by commitment and number, at most `limit` of those behind `after`.
 
         Due are those with a billing_start before `today` and no Charge for the last charged day before `today`. Fewer

@@ -312,7 +312,7 @@ class PostingsContract:
     async def test_an_ended_contract_is_due_until_its_last_day_is_charged(self, ledger: Ledger) -> None:
         await ledger.register([contract()])
         await ledger.append([charge(number) for number in range(1, 90)], now=NOW)
-        assert [each.posted.through for each in await ledger.due(day(400))] == [day(89)]
+        assert [each.posted_through for each in await ledger.due(day(400))] == [day(89)]
         await ledger.append([charge(90)], now=NOW)
         assert await ledger.due(day(400)) == ()
         assert await ledger.due(day(91)) == ()

@@ -13,7 +13,7 @@ from reserved_capacity.domain.billing.events import invoice_data, invoice_id, tr
 from reserved_capacity.domain.billing.history import Presence, plan_intervals
 from reserved_capacity.domain.billing.intervals import Interval, IntervalKind
 from reserved_capacity.domain.billing.ledger import Book, EntryKind, Transaction
-from reserved_capacity.domain.billing.posted import Posted, PostedContract
+from reserved_capacity.domain.billing.posted import DueContract, Posted, PostedContract
 from reserved_capacity.domain.terms import start_of
 from reserved_capacity.ledger_ports import (
     PAGE,
@@ -158,7 +158,7 @@ class FakeLedger:
 
     # -------------------------------------------------------------------------------------------------------- postings
 
-    async def due(self, today: date, *, after: TermId | None = None, limit: int = PAGE) -> tuple[PostedContract, ...]:
+    async def due(self, today: date, *, after: TermId | None = None, limit: int = PAGE) -> tuple[DueContract, ...]:
         self._answer()
         charged = {
             (each.transaction.contract, each.transaction.day)
@@ -171,7 +171,7 @@ class FakeLedger:
                 continue
             day = min(today, each.end) - timedelta(days=1)
             if each.billing_start < today and (each.commitment, day) not in charged:
-                found.append(self._posted(each))
+                found.append(DueContract(each, self._posted(each).posted.through))
         return tuple(found[:limit])
 
     async def posted(self, terms: Sequence[TermId]) -> tuple[PostedContract, ...]:

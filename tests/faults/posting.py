@@ -34,7 +34,7 @@ async def close(ledger: Ledger, number: int) -> None:
     while page := await ledger.due(day(number + 1), after=after, limit=3):
         rows = []
         for each in page:
-            done = each.posted.through
+            done = each.posted_through
             first = 1 if done is None else (done - day(1)).days + 2
             for which in range(first, number + 1):
                 row = charge(which, each.contract.commitment, minor=5000 + which, account=each.contract.account)

@@ -213,7 +213,7 @@ async def close_day(ledger: SqlLedger, today: date) -> int:
     posted = 0
     while page := await ledger.due(today, after=after):
         pools = {PoolName(each.contract.namespace, each.contract.pool) for each in page}
-        first = min(each.posted.through or START for each in page)
+        first = min(each.posted_through or START for each in page)
         of_commitment: dict[str, list[Interval]] = {}
         async for interval in ledger.intervals(pools, start_of(first), start_of(today)):
             of_commitment.setdefault(interval.subject, []).append(interval)
@@ -223,7 +223,7 @@ async def close_day(ledger: SqlLedger, today: date) -> int:
             for row in plan_days(
                 each.contract,
                 prices,
-                posted_through=each.posted.through,
+                posted_through=each.posted_through,
                 today=today,
                 provisioned=of_commitment.get(each.contract.commitment, ()),
             )

@@ -14,7 +14,7 @@ from reserved_capacity.domain.billing.contracts import Contract, PriceSighting, 
 from reserved_capacity.domain.billing.history import Presence
 from reserved_capacity.domain.billing.intervals import Interval
 from reserved_capacity.domain.billing.ledger import Transaction
-from reserved_capacity.domain.billing.posted import PostedContract
+from reserved_capacity.domain.billing.posted import DueContract, PostedContract
 from reserved_capacity.ledger_ports import (
     PAGE,
     AccountBooks,
@@ -84,7 +84,7 @@ class SqlLedger:
 
     # -------------------------------------------------------------------------------------------------------- postings
 
-    async def due(self, today: date, *, after: TermId | None = None, limit: int = PAGE) -> tuple[PostedContract, ...]:
+    async def due(self, today: date, *, after: TermId | None = None, limit: int = PAGE) -> tuple[DueContract, ...]:
         return await self.database.read(lambda connection: postings.find_due(connection, today, after, limit))
 
     async def posted(self, terms: Sequence[TermId]) -> tuple[PostedContract, ...]:

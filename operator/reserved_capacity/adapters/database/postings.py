@@ -35,13 +35,13 @@ from reserved_capacity.adapters.database.statements import (
     set_last_numbers,
 )
 from reserved_capacity.domain.billing.ledger import Book, EntryKind, Transaction
-from reserved_capacity.domain.billing.posted import Posted, PostedContract
+from reserved_capacity.domain.billing.posted import DueContract, Posted, PostedContract
 from reserved_capacity.ledger_ports import Entry, EventType, LedgerRefused, TermId
 
 _Key = tuple[str, date, str]
 
 
-def find_due(connection: Connection, today: date, after: TermId | None, limit: int) -> tuple[PostedContract, ...]:
+def find_due(connection: Connection, today: date, after: TermId | None, limit: int) -> tuple[DueContract, ...]:
     yesterday = literal(today - timedelta(days=1), Day)
     last_due = case((contracts.c.last_day < yesterday, contracts.c.last_day), else_=yesterday)
     charged = exists().where(
@@ -49,8 +49,16 @@ def find_due(connection: Connection, today: date, after: TermId | None, limit: i
         transactions.c.day == last_due,
         transactions.c.kind == str(EntryKind.CHARGE),
     )
+    # One step at the end of a range of the primary key; the greatest of all days would read the whole range.
+    through = (
+        select(transactions.c.day)
+        .where(*_of_term(), transactions.c.kind != str(EntryKind.CORRECTION))
+        .order_by(transactions.c.day.desc())
+        .limit(1)
+        .scalar_subquery()
+    )
     statement = (
-        select(contracts)
+        select(contracts, through.label("through"))
         .where(contracts.c.billing_start < today, ~charged)
         .order_by(contracts.c.commitment, contracts.c.number)
         .limit(limit)
@@ -61,7 +69,18 @@ def find_due(connection: Connection, today: date, after: TermId | None, limit: i
             contracts.c.commitment >= after.commitment,
             or_(contracts.c.commitment > after.commitment, contracts.c.number > after.number),
         )
-    return with_sums(connection, with_reductions(connection, connection.execute(statement).all()))
+    found = connection.execute(statement).all()
+    known = with_reductions(connection, found)
+    return tuple(DueContract(each, row.through) for each, row in zip(known, found, strict=True))
+
+
+def _of_term() -> tuple[ColumnElement[bool], ...]:
+    """The rows of a contract: those of its commitment in the days of its term."""
+    return (
+        transactions.c.contract == contracts.c.commitment,
+        transactions.c.day >= contracts.c.billing_start,
+        transactions.c.day <= contracts.c.last_day,
+    )
 
 
 def find_posted(connection: Connection, terms: Sequence[TermId]) -> tuple[PostedContract, ...]:
@@ -85,14 +104,7 @@ def with_sums(connection: Connection, found: Sequence[Any]) -> tuple[PostedContr
                 func.max(columns.day).label("last"),
                 *(func.sum(columns[name]).label(name) for name in ("amount_minor", *dict(rows.BOOK_COLUMNS).values())),
             )
-            .join(
-                transactions,
-                and_(
-                    columns.contract == contracts.c.commitment,
-                    columns.day >= contracts.c.billing_start,
-                    columns.day <= contracts.c.last_day,
-                ),
-            )
+            .join(transactions, and_(*_of_term()))
             .where(in_pairs((contracts.c.commitment, contracts.c.number), pairs))
             .group_by(contracts.c.commitment, contracts.c.number, columns.kind)
         )

@@ -8,7 +8,7 @@ from datetime import datetime
 from itertools import islice
 from typing import Any, TypeVar
 
-from sqlalchemy import Column, ColumnElement, Connection, Table, and_, select, tuple_, update
+from sqlalchemy import Column, ColumnElement, Connection, Table, and_, bindparam, select, tuple_, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from reserved_capacity.adapters.database.schema import accounts
@@ -60,8 +60,11 @@ def lock_accounts(connection: Connection, names: Collection[str]) -> dict[str, i
 
 
 def set_last_numbers(connection: Connection, numbers: Mapping[str, int]) -> None:
-    for name, number in sorted(numbers.items()):
-        connection.execute(update(accounts).where(accounts.c.account == name).values(last_number=number))
+    if numbers:
+        statement = (
+            update(accounts).where(accounts.c.account == bindparam("name")).values(last_number=bindparam("last"))
+        )
+        connection.execute(statement, [{"name": name, "last": number} for name, number in sorted(numbers.items())])
 
 
 def outbox_row(

@@ -1,4 +1,4 @@
-"""What already stands in the books of one contract, in sums: what a planner compares with what should stand there."""
+"""What already stands in the books of one contract: what a planner compares with what should stand there."""
 
 from __future__ import annotations
 
@@ -33,3 +33,11 @@ class PostedContract:
 
     contract: Contract
     posted: Posted
+
+
+@dataclass(frozen=True, slots=True)
+class DueContract:
+    """A contract with something to post. `posted_through` is as `Posted.through`."""
+
+    contract: Contract
+    posted_through: date | None

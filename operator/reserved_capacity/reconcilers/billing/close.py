@@ -24,7 +24,7 @@ from reserved_capacity.domain.billing.invoices import (
 )
 from reserved_capacity.domain.billing.ledger import EntryKind, Transaction
 from reserved_capacity.domain.billing.months import Month
-from reserved_capacity.domain.billing.posted import PostedContract
+from reserved_capacity.domain.billing.posted import DueContract
 from reserved_capacity.domain.billing.pricing import PriceHistory
 from reserved_capacity.domain.terms import start_of
 from reserved_capacity.ledger_ports import (
@@ -83,7 +83,7 @@ class _Run:
                 return
             after = TermId(page[-1].contract.commitment, page[-1].contract.number)
 
-    async def _post_page(self, page: Sequence[PostedContract]) -> None:
+    async def _post_page(self, page: Sequence[DueContract]) -> None:
         provisioned = await self._provisioned(page)
         planned: list[tuple[Contract, tuple[Transaction, ...]]] = []
         for each in page:
@@ -91,7 +91,7 @@ class _Run:
             rows = plan_days(
                 each.contract,
                 history,
-                posted_through=each.posted.through,
+                posted_through=each.posted_through,
                 today=self.today,
                 provisioned=provisioned.get(each.contract.commitment, ()),
             )
@@ -122,9 +122,9 @@ class _Run:
             self._histories[price_book] = PriceHistory(await self.ledger.sightings(price_book))
         return self._histories[price_book]
 
-    async def _provisioned(self, page: Sequence[PostedContract]) -> Mapping[str, Sequence[Interval]]:
+    async def _provisioned(self, page: Sequence[DueContract]) -> Mapping[str, Sequence[Interval]]:
         """What was provisioned of each commitment on the days that are due."""
-        firsts = [each.posted.through or each.contract.billing_start for each in page]
+        firsts = [each.posted_through or each.contract.billing_start for each in page]
         since = min((first for first in firsts if first is not None), default=self.today)
         pools = {PoolName(each.contract.namespace, each.contract.pool) for each in page}
         found: dict[str, list[Interval]] = {}

@@ -63,7 +63,7 @@ async def read_books(
 
 
 async def _state(billing: Billing, account: str, posted: Sequence[PostedContract], today: date) -> BillingState:
-    lags = [each for each in await billing.ledger.backlog() if each.account == account]
+    lags = await billing.ledger.backlog(account=account)
     lag = lags[0] if lags else Lag(account, 0, None, 0)
     unposted, oldest = 0, None
     for each in posted:
