@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Awaitable, Callable, Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -22,8 +22,14 @@ from reserved_capacity.store import LABEL_SELECTORS, Store
 _UNUSED = "reservedcapacity.io/kopf-unused"
 
 
-def registry(store: Store, access: Access, heard: Callable[[Resource], None]) -> kopf.OperatorRegistry:
-    """Every trigger that there is. `heard` is called for each sign of life of a resource's stream, bookmarks included."""
+def registry(
+    store: Store,
+    access: Access,
+    heard: Callable[[Resource], None],
+    where_to_watch_from: Callable[[Resource], Awaitable[str | None]],
+) -> kopf.OperatorRegistry:
+    """Every trigger that there is. `heard` is called for each sign of life of a resource's stream, bookmarks included;
+    `where_to_watch_from` before a stream that has no place to go on from, and so would have everything sent again."""
     handlers = kopf.OperatorRegistry()
     by_collection = {_collection(resource): resource for resource in WATCHED}
 
@@ -31,10 +37,14 @@ def registry(store: Store, access: Access, heard: Callable[[Resource], None]) ->
         if (resource := by_collection.get(path)) is not None:
             heard(resource)
 
+    async def beginning_at(path: str) -> str | None:
+        resource = by_collection.get(path)
+        return await where_to_watch_from(resource) if resource is not None else None
+
     @kopf.on.login(registry=handlers)
     async def login(**_: Any) -> kopf.AiohttpSession:
         await access.reload()
-        return kopf.AiohttpSession(server=access.server, aiohttp_session=access.session(heard_at))
+        return kopf.AiohttpSession(server=access.server, aiohttp_session=access.session(heard_at, beginning_at))
 
     for resource in WATCHED:
         kopf.on.event(resource.group, resource.version, resource.plural, id=f"seen/{resource}", registry=handlers)(
@@ -64,8 +74,7 @@ def settings() -> kopf.OperatorSettings:
     chosen.watching.connect_timeout = 10
     chosen.watching.reconnect_backoff = 1.0
     chosen.watching.inactivity_timeout = 70
-    chosen.watching.chunk_size = None
-    chosen.watching.initial_streaming = False
+    chosen.watching.initial_streaming = True  # which Access.session turns into a watch from our own LIST
     for resource, selector in LABEL_SELECTORS.items():
         if resource in WATCHED:
             chosen.watching.label_selectors[resource.group, resource.version, resource.plural] = selector

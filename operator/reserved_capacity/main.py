@@ -118,7 +118,7 @@ class Operator:
             reconciled=self.metrics.reconciled,
         )
         self.election = Election(api_client, name=LEASE_NAME, namespace=self.namespace, identity=new_identity())
-        self.registry = handlers.registry(self.store, access, self.freshness.heard)
+        self.registry = handlers.registry(self.store, access, self.freshness.heard, self.resync.where_to_watch_from)
         self.stop = asyncio.Event()
         self._tasks: set[asyncio.Task[Any]] = set()
         self._workers: list[asyncio.Task[None]] = []

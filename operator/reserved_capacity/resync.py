@@ -1,7 +1,8 @@
 """Owns the periodic LISTs that repair what the watches missed, and the first ones, without which nothing is decided.
 
-A watch can lose an event, and Kopf loses a deletion whenever it lists anew (research/reliability.md E1, E2). So every
-resource is listed every 30 or 60 seconds and compared; what differs is routed as any other change.
+A watch can lose an event, and what was deleted while it had lost its place (research/reliability.md E1, E2). So every
+resource is listed every 30 or 60 seconds and compared; what differs is routed as any other change. Streams begin where
+a LIST of ours ended (docs/adr/0018).
 """
 
 from __future__ import annotations
@@ -77,6 +78,7 @@ class Resync:
     own_seconds: float = OWN_SECONDS
     others_seconds: float = OTHERS_SECONDS
     chance: random.Random = field(default_factory=random.Random)
+    _begun: dict[Resource, str] = field(default_factory=dict)
 
     def synced(self) -> bool:
         """Whether every resource has been listed once."""
@@ -90,6 +92,19 @@ class Resync:
         await self._until_listed(FOREIGN_PODS)
         log.info("synced", objects=sum(len(self.store.all(resource)) for resource in RESOURCES))
 
+    async def where_to_watch_from(self, resource: Resource) -> str | None:
+        """The version of a LIST that is in the store. A watch asks once for each: when it asks again, it has lost its
+        place (410 Gone), and what happened meanwhile, deletions above all, only another LIST can tell."""
+        if self._begun.get(resource) == self.store.listed_version(resource) is not None:
+            try:
+                await self.once(resource)
+            except ApiError as error:  # the watch will fail of the same, and ask again
+                log.warning("list failed", resource=str(resource), kind=type(error).__name__, error=str(error))
+        version = self.store.listed_version(resource)
+        if version is not None:
+            self._begun[resource] = version
+        return version
+
     async def forever(self, resource: Resource) -> None:
         """List one resource again and again."""
         period = self.own_seconds if resource in OUR_KINDS else self.others_seconds
@@ -99,8 +114,12 @@ class Resync:
 
     async def once(self, resource: Resource) -> int:
         """List one resource and take in the difference; how many objects changed. Raises ApiError."""
-        known = self.store.synced(resource)
-        changes = len(self.store.replace(resource, await self._list(resource)))
+        known, before = self.store.synced(resource), self.store.listed_version(resource)
+        listing = await self._list(resource)
+        newest = self.store.listed_version(resource)
+        if newest != before and int(listing.resource_version) < int(newest or 0):
+            return 0  # overtaken by another LIST: to the store it would look like a restored backup
+        changes = len(self.store.replace(resource, listing))
         self.freshness.heard(resource)
         if known and changes and resource != FOREIGN_PODS:
             log.debug("list found what the watch had not told", resource=str(resource), changes=changes)

@@ -201,8 +201,12 @@ class Store:
 
     def synced(self, resource: Resource) -> bool:
         """Whether a complete LIST has been taken in."""
+        return self.listed_version(resource) is not None
+
+    def listed_version(self, resource: Resource) -> str | None:
+        """The version that the newest LIST is as of: a watch that begins there misses nothing."""
         shelf = self._shelves.get(resource)
-        return shelf is not None and shelf.listed_version is not None
+        return str(shelf.listed_version) if shelf is not None and shelf.listed_version is not None else None
 
     def get(self, ref: Ref) -> JsonObject | None:
         shelf = self._shelves.get(ref.resource)

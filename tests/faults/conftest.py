@@ -85,7 +85,10 @@ async def running(tmp_path: Path) -> AsyncIterator[Running]:
 class start:  # noqa: N801 - reads as the statement that it is
     """`async with start(tmp_path) as running:` an operator that has synced, and resyncs every second."""
 
-    def __init__(self, tmp_path: Path, cluster: FakeCluster | None = None, **settings: Any) -> None:
+    def __init__(
+        self, tmp_path: Path, cluster: FakeCluster | None = None, *, resync_seconds: float = 1.0, **settings: Any
+    ) -> None:
+        self._resync_seconds = resync_seconds
         self._directory = tmp_path
         self._cluster = cluster or FakeCluster()
         self._settings = {"leader_elect": False, "metrics_port": 0, "probe_port": 0, **settings}
@@ -96,7 +99,7 @@ class start:  # noqa: N801 - reads as the statement that it is
         settings = Settings(kubeconfig=kubeconfig, **self._settings)
         self._access = await Access.load(kubeconfig)
         operator = Operator(settings, self._access, build=build, route=keys_for)
-        operator.resync.own_seconds = operator.resync.others_seconds = 1.0
+        operator.resync.own_seconds = operator.resync.others_seconds = self._resync_seconds
         self.running = Running(self._cluster, self._server, operator, asyncio.create_task(operator.run()))
         await self.running.until(lambda: operator.role != "starting" and self._server.streams >= len(WATCHED))
         return self.running

@@ -76,6 +76,25 @@ async def test_a_change_that_every_watch_missed_is_seen_by_the_next_list(running
     assert await running.until(lambda: running.settled("a")) < 3.0
 
 
+async def test_kopf_is_sent_nothing_that_we_have_listed(tmp_path: Path) -> None:
+    """ADR 0018: a stream begins where our own LIST ended; Kopf would make a worker for each object that exists."""
+    async with start(tmp_path, resync_seconds=60.0) as running:
+        listed = [one.path for one in running.server.requests if one.verb == "LIST" and not one.path.endswith("/pods")]
+        assert sorted(set(listed)) == sorted(listed)
+
+
+async def test_a_deletion_that_was_lost_with_the_place_of_a_watch_is_seen_when_it_asks_again(tmp_path: Path) -> None:
+    async with start(tmp_path, resync_seconds=60.0) as running:
+        running.make("a")
+        await running.until(lambda: running.settled("a"))
+        running.cluster.hold_events()
+        running.cluster.user_delete(instance("a"))
+        running.server.compact()
+        running.cluster.lose_events()
+        running.server.drop_watches()
+        assert await running.until(lambda: running.operator.store.get(instance("a")) is None) < 6.0
+
+
 async def test_dropped_and_expired_watches_are_taken_up_again(running: Running) -> None:
     running.operator.resync.own_seconds = 60.0
     await asyncio.sleep(1.5)

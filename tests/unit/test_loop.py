@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -23,10 +23,12 @@ from reserved_capacity.ports import (
     MODEL_INSTANCES,
     PODS,
     WATCHED,
+    ClusterReader,
     Conflict,
     Forbidden,
     Invalid,
     JsonObject,
+    Listing,
     NotFound,
     OutcomeUnknown,
     Precondition,
@@ -312,3 +314,38 @@ async def test_foreign_pods_are_known_by_what_classes_call_a_gpu(world: World) -
     world.fake.user_create(ACCELERATOR_CLASSES, {"metadata": {"name": "a"}, "spec": {"gpuResource": "example.com/npu"}})
     assert await resync.once(FOREIGN_PODS) == 1
     assert [pod["metadata"]["name"] for pod in world.store.all(FOREIGN_PODS)] == ["theirs"]
+
+
+async def test_a_watch_begins_at_the_newest_list_and_one_that_lost_its_place_at_another(world: World) -> None:
+    resync = a_resync(world)
+    await resync.once(MODEL_INSTANCES)
+    first = await resync.where_to_watch_from(MODEL_INSTANCES)
+    world.fake.hold_events()
+    world.make()
+    world.fake.lose_events()
+    assert world.store.get(CHAT) is None
+    again = await resync.where_to_watch_from(MODEL_INSTANCES)
+    assert world.store.get(CHAT) is not None
+    assert int(again or 0) > int(first or 0)
+
+
+async def test_a_list_that_another_has_overtaken_is_no_restored_backup(world: World) -> None:
+    asked, answer = asyncio.Event(), asyncio.Event()
+
+    class Slow:
+        async def list(self, resource: Resource, **options: Any) -> Listing:
+            listing = await world.fake.list(resource, **options)
+            asked.set()
+            await answer.wait()
+            return listing
+
+    resync = a_resync(world)
+    fast, resync.cluster = resync.cluster, cast("ClusterReader", Slow())
+    slow = asyncio.create_task(resync.once(MODEL_INSTANCES))
+    await asked.wait()
+    world.make()
+    resync.cluster = fast
+    await resync.once(MODEL_INSTANCES)
+    answer.set()
+    await slow
+    assert world.store.get(CHAT) is not None

@@ -6,7 +6,7 @@ longer than a minute, and a 401 has everything loaded again: service account tok
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
@@ -70,9 +70,12 @@ class Access:
         self._clients.append(api_client)
         return api_client
 
-    def session(self, heard: Callable[[str], None]) -> aiohttp.ClientSession:
+    def session(
+        self, heard: Callable[[str], None], beginning_at: Callable[[str], Awaitable[str | None]]
+    ) -> aiohttp.ClientSession:
         """A session for Kopf's streams. `heard(path of the URL)` is called when a request is accepted and for every piece
-        of its answer that arrives: so also for bookmarks, which Kopf keeps to itself."""
+        of its answer that arrives: so also for bookmarks, which Kopf keeps to itself. A watch that would have everything
+        sent once more begins at the version `beginning_at(path)` instead (docs/adr/0018)."""
         authenticator = client.ApiClient(self._configuration)
 
         async def authenticated(
@@ -87,10 +90,20 @@ class Access:
             response.content = _Heard(response.content, lambda: heard(request.url.path))  # type: ignore[assignment]
             return response
 
+        async def from_our_list(
+            request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
+        ) -> aiohttp.ClientResponse:
+            if "sendInitialEvents" in request.url.query:
+                version = await beginning_at(request.url.path)
+                if version is not None:
+                    plain = request.url.without_query_params("sendInitialEvents", "resourceVersionMatch")
+                    request.url = plain.update_query(resourceVersion=version)
+            return await handler(request)
+
         return aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=0, ssl=authenticator.rest_client.ssl_context),
             headers={"User-Agent": "reserved-capacity"},
-            middlewares=(authenticated,),
+            middlewares=(from_our_list, authenticated),
             proxy=self._configuration.proxy,
             trust_env=False,
         )
