@@ -27,8 +27,8 @@ from reserved_capacity.ports import ACCELERATOR_CLASSES, NODES, PODS, Conflict, 
 from reserved_capacity.queue import Key
 from reserved_capacity.reconcilers.context import Context, condition_list
 from reserved_capacity.snapshot import (
+    ailing_conditions,
     claims_annotation,
-    conditions_of,
     gpus_of,
     inventory,
     nodes_of_class,
@@ -50,12 +50,13 @@ async def reconcile(context: Context, key: Key) -> datetime | None:
         if class_ is None:
             return None
         now = context.clock.now()
-        await _plan_and_write(context, class_, now)
-    await _report(context, class_, now)
+        nodes = await _plan_and_write(context, class_, now)
+    await _report(context, class_, now, nodes)
     return _next_failure(context, class_, now)
 
 
-async def _plan_and_write(context: Context, class_: AcceleratorClass, now: datetime) -> None:
+async def _plan_and_write(context: Context, class_: AcceleratorClass, now: datetime) -> Sequence[InventoryNode]:
+    """Returns the nodes as they are then."""
     # The very objects that are planned on: what changes while a write is awaited must fail the next precondition.
     seen = {node["metadata"]["name"]: node for node in nodes_of_class(context.store, class_)}
     nodes = inventory(context.store, class_, now=now)
@@ -67,6 +68,7 @@ async def _plan_and_write(context: Context, class_: AcceleratorClass, now: datet
     by_name = {node.name: node for node in nodes}
     for change in plan.changes:
         await _write_claims(context, class_, by_name[change.node], seen[change.node], change)
+    return inventory(context.store, class_, now=now) if plan.changes else nodes
 
 
 async def _write_claims(
@@ -109,12 +111,11 @@ def node_patch(observed: JsonObject, change: NodeClaims) -> dict[str, Any]:
     }
 
 
-async def _report(context: Context, class_: AcceleratorClass, now: datetime) -> None:
+async def _report(context: Context, class_: AcceleratorClass, now: datetime, nodes: Sequence[InventoryNode]) -> None:
     ref = Ref(ACCELERATOR_CLASSES, "", class_.name)
     observed = context.store.get(ref)
     if observed is None:
         return
-    nodes = inventory(context.store, class_, now=now)
     status = AcceleratorClassStatus(
         observed_generation=class_.metadata.generation,
         nodes=NodeCounts(
@@ -155,5 +156,5 @@ def _ready(class_: AcceleratorClass, nodes: Sequence[InventoryNode]) -> Conditio
 
 def _next_failure(context: Context, class_: AcceleratorClass, now: datetime) -> datetime | None:
     rules = repair_rules(class_)
-    times = [failure_time(conditions_of(node), rules) for node in nodes_of_class(context.store, class_)]
+    times = [failure_time(ailing_conditions(node, rules), rules) for node in nodes_of_class(context.store, class_)]
     return min((at for at in times if at is not None and at > now), default=None)

@@ -38,7 +38,14 @@ from reserved_capacity.queue import Key
 from reserved_capacity.reconcilers import events
 from reserved_capacity.reconcilers.context import CAPACITY, INSTANCE, Assessment, Context
 from reserved_capacity.reconcilers.pool_report import PoolReport, status_of
-from reserved_capacity.snapshot import conditions_of, holdings_of, parse_class, parse_pool, pods_of_member, repair_rules
+from reserved_capacity.snapshot import (
+    ailing_conditions,
+    holdings_of,
+    parse_class,
+    parse_pool,
+    pods_of_member,
+    repair_rules,
+)
 from reserved_capacity.snapshot.pool_world import PoolView, view_pool
 
 _SECURE = ConditionType.COMMITMENT_SECURE.value
@@ -172,5 +179,5 @@ def _next_look(context: Context, view: PoolView, report: PoolReport, now: dateti
     moments = [report.plan.next_moment, report.late_from]
     for name in view.places.facts:
         node = context.store.get(Ref(NODES, "", name))
-        moments.append(failure_time(conditions_of(node), rules) if node else None)
+        moments.append(failure_time(ailing_conditions(node, rules), rules) if node else None)
     return min((at for at in moments if at is not None and at > now), default=None)

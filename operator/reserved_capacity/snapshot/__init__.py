@@ -27,6 +27,7 @@ from reserved_capacity.snapshot.instances import (
 from reserved_capacity.snapshot.nodes import (
     HOSTNAME_LABEL,
     ZONE_LABEL,
+    ailing_conditions,
     allocatable_gpus,
     conditions_of,
     gpus_of,
@@ -60,6 +61,7 @@ __all__ = [
     "POOLS_BY_COMMITMENT",
     "ZONE_LABEL",
     "PoolPlaces",
+    "ailing_conditions",
     "allocatable_gpus",
     "claims_annotation",
     "claims_of",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 
 from reserved_capacity.api.acceleratorclass import DEFAULT_REPAIR, AcceleratorClass
@@ -42,37 +43,52 @@ def nodes_of_class(store: Store, class_: AcceleratorClass) -> list[JsonObject]:
 
 def inventory(store: Store, class_: AcceleratorClass, *, now: datetime) -> tuple[InventoryNode, ...]:
     """All nodes of a class, as capacity."""
-    return tuple(inventory_node(store, class_, node, now=now) for node in nodes_of_class(store, class_))
+    rules = repair_rules(class_)
+    return tuple(inventory_node(store, class_, node, rules, now=now) for node in nodes_of_class(store, class_))
 
 
-def inventory_node(store: Store, class_: AcceleratorClass | None, node: JsonObject, *, now: datetime) -> InventoryNode:
-    """One node as capacity. Without its class (deleted under us) it keeps its claims and offers nothing more."""
+def inventory_node(
+    store: Store, class_: AcceleratorClass | None, node: JsonObject, rules: Sequence[RepairRule], *, now: datetime
+) -> InventoryNode:
+    """One node as capacity, by the repair rules of its class. Without the class (deleted under us) it keeps its claims
+    and offers nothing more."""
     name = node["metadata"]["name"]
     claims = claims_of(node)
     claimed = sum(claim.blocks for claim in claims)
-    conditions = conditions_of(node)
-    ready = next((each for each in conditions if each.type == "Ready"), None)
+    ready = next((each for each in _conditions(node) if each["type"] == "Ready"), None)
+    is_ready = ready is not None and ready["status"] == "True"
+    ailing = ailing_conditions(node, rules)
     return InventoryNode(
         name=name,
         zone=(node["metadata"].get("labels") or {}).get(ZONE_LABEL, ""),
         blocks=shape_of(class_).blocks_in(allocatable_gpus(class_, node)) if class_ else claimed,
-        ready=ready is not None and ready.status == "True",
+        ready=is_ready,
         cordoned=bool((node.get("spec") or {}).get("unschedulable")),
-        failed=domain_nodes.has_failed(
-            conditions, repair_rules(class_), members_gone=not running_pods(store, name), now=now
-        ),
+        failed=bool(ailing)
+        and domain_nodes.has_failed(ailing, rules, members_gone=not running_pods(store, name), now=now),
         claims=claims,
         foreign_blocks=_foreign_blocks(store, class_, name) if class_ else 0,
-        not_ready_since=ready.since if ready is not None and ready.status != "True" else None,
+        not_ready_since=None if ready is None or is_ready else timestamp(ready["lastTransitionTime"]),
     )
 
 
 def conditions_of(node: JsonObject) -> tuple[NodeCondition, ...]:
-    return tuple(
-        NodeCondition(each["type"], each["status"], timestamp(each["lastTransitionTime"]))
-        for each in (node.get("status") or {}).get("conditions") or ()
-        if each.get("lastTransitionTime")
-    )
+    return tuple(_condition(each) for each in _conditions(node))
+
+
+def ailing_conditions(node: JsonObject, rules: Sequence[RepairRule]) -> tuple[NodeCondition, ...]:
+    """Those of which some rule says that the node has failed when they last: of most nodes none, and there are many."""
+    watched = {(rule.condition_type, rule.status) for rule in rules}
+    return tuple(_condition(each) for each in _conditions(node) if (each["type"], each["status"]) in watched)
+
+
+def _conditions(node: JsonObject) -> list[JsonObject]:
+    conditions = (node.get("status") or {}).get("conditions") or ()
+    return [each for each in conditions if each.get("lastTransitionTime")]
+
+
+def _condition(condition: JsonObject) -> NodeCondition:
+    return NodeCondition(condition["type"], condition["status"], timestamp(condition["lastTransitionTime"]))
 
 
 def repair_rules(class_: AcceleratorClass | None) -> tuple[RepairRule, ...]:

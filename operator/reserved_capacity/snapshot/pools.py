@@ -20,7 +20,7 @@ from reserved_capacity.ports import (
     Ref,
 )
 from reserved_capacity.snapshot.indexes import NODES_BY_POOL, claims_of
-from reserved_capacity.snapshot.nodes import inventory_node, labels_of, running_pods
+from reserved_capacity.snapshot.nodes import inventory_node, labels_of, repair_rules, running_pods
 from reserved_capacity.snapshot.parsing import parse_pool
 from reserved_capacity.store import (
     FOREIGN_PODS,
@@ -138,12 +138,12 @@ def places_of(
     facts: dict[str, InventoryNode] = {}
     held = blocks_held_by_node(holdings)
     staying = blocks_held_by_node([holding for holding in holdings if holding.held])
-    nodes = []
+    rules, nodes = repair_rules(class_), []
     for node in store.by(NODES_BY_POOL, NODES, (pool.namespace, pool.name)):
         blocks = sum(claim.blocks for claim in claims_of(node) if claim.pool == pool_id(pool))
         if not blocks:
             continue
-        fact = inventory_node(store, class_, node, now=now)
+        fact = inventory_node(store, class_, node, rules, now=now)
         facts[fact.name] = fact
         # A node that lost GPUs under its claims offers only what is left of them.
         excess = max(0, fact.claimed_blocks - fact.blocks)
