@@ -116,9 +116,11 @@ class Resync:
         """List one resource and take in the difference; how many objects changed. Raises ApiError."""
         known, before = self.store.synced(resource), self.store.listed_version(resource)
         listing = await self._list(resource)
-        newest = self.store.listed_version(resource)
-        if newest != before and int(listing.resource_version) < int(newest or 0):
-            return 0  # overtaken by another LIST: to the store it would look like a restored backup
+        if self.store.is_restored(resource, listing):
+            if self.store.listed_version(resource) != before:
+                return 0  # it only looks so: another LIST has overtaken this one
+            self.store.distrust(resource)
+            listing = await self._list(resource)  # what was known by its version was not read; now nothing is
         changes = len(self.store.replace(resource, listing))
         self.freshness.heard(resource)
         if known and changes and resource != FOREIGN_PODS:

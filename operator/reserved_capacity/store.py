@@ -120,8 +120,6 @@ _Place = tuple[str, str]
 
 @dataclass(slots=True)
 class _Shelf:
-    """All that is known of one resource."""
-
     objects: dict[_Place, JsonObject] = field(default_factory=dict)
     tombstones: OrderedDict[str, int] = field(default_factory=OrderedDict)
     indexed: dict[Index, dict[Hashable, set[_Place]]] = field(default_factory=dict)
@@ -129,10 +127,8 @@ class _Shelf:
 
 
 class Store:
-    """`trim` says what is kept of an object."""
-
     def __init__(self, indexes: Iterable[Index] = STANDARD_INDEXES, trim: Trim = essential) -> None:
-        self._trim = trim
+        self._trim = trim  # what is kept of an object
         self._shelves: dict[Resource, _Shelf] = {}
         self._indexes = tuple(indexes)
         self._subscribers: list[Callable[[Change], None]] = []
@@ -149,6 +145,8 @@ class Store:
 
         A version that brings nothing new is kept all the same, so that preconditions are fresh.
         """
+        if self._known(resource, obj) is not None:
+            return None  # the echo of our own write, above all
         change = self._observe(resource, self._trim(resource, obj))
         self._announce(change)
         return change
@@ -169,16 +167,9 @@ class Store:
         """Take in a complete LIST: what it lacks is gone, unless it is newer than the LIST. Returns what changed."""
         shelf = self._shelf(resource)
         version = int(listing.resource_version)
-        if shelf.listed_version is not None and version < shelf.listed_version:
-            # A LIST is a consistent read, so its version only ever grows: the cluster was restored from a backup. What
-            # we know never happened; versions of then and now cannot be compared.
-            listed = {_place(obj) for obj in listing.items}
-            changes = [self._remove(resource, shelf, place) for place in sorted(set(shelf.objects) - listed)]
-            for place in shelf.objects:
-                shelf.objects[place] = _with_version(shelf.objects[place], "0")
-            shelf.tombstones.clear()
-        else:
-            changes = self._remove_unlisted(resource, shelf, listing, version)
+        if self.is_restored(resource, listing):
+            self.distrust(resource)
+        changes = self._remove_unlisted(resource, shelf, listing, version)
         for obj in listing.items:
             change = self._observe(resource, obj if listing.trimmed else self._trim(resource, obj))
             if change is not None:
@@ -188,14 +179,23 @@ class Store:
             self._announce(change)
         return changes
 
+    def is_restored(self, resource: Resource, listing: Listing) -> bool:
+        """A LIST is a consistent read, so its version only ever grows, unless the cluster was restored from a backup."""
+        return int(listing.resource_version) < int(self.listed_version(resource) or 0)
+
+    def distrust(self, resource: Resource) -> None:
+        """What we know never happened, and versions of then and now cannot be compared: anything is newer."""
+        shelf = self._shelf(resource)
+        for place in shelf.objects:
+            shelf.objects[place] = _with_version(shelf.objects[place], "0")
+        shelf.tombstones.clear()
+        self._parsed.clear()
+        shelf.listed_version = 0
+
     def kept(self, resource: Resource, obj: JsonObject) -> JsonObject:
-        """What the store would keep of an object: the very one that it has, where that is this version of it. A long LIST
-        is never in memory as it was sent, and of what is known already not a second time."""
-        shelf = self._shelves.get(resource)
-        known = shelf.objects.get(_place(obj)) if shelf else None
-        if known is not None and (_uid(known), _version(known)) == (_uid(obj), _version(obj)):
-            return known
-        return self._trim(resource, obj)
+        """What the store would keep of an object: the very one that it has, where that is this version of it. So a long
+        LIST is never in memory as it was sent, nor what is known already a second time."""
+        return self._known(resource, obj) or self._trim(resource, obj)
 
     # ------------------------------------------------------------------------------------------------ what is known
 
@@ -247,7 +247,8 @@ class Store:
         """What the API server has just answered, as `model`. Not parsed again where it is what the store holds, to the
         letter: the record of a full pool takes milliseconds, and each of its members asks for it."""
         known = self.get(ref)
-        if known is not None and known == self._trim(ref.resource, answer):
+        parts = (part for part in answer if part != "metadata")
+        if known is not None and _is_same(known, answer) and all(known.get(part) == answer[part] for part in parts):
             return self._parse(ref, known, model)
         return model.model_validate(answer)
 
@@ -264,6 +265,12 @@ class Store:
 
     def _shelf(self, resource: Resource) -> _Shelf:
         return self._shelves.setdefault(resource, _Shelf())
+
+    def _known(self, resource: Resource, obj: JsonObject) -> JsonObject | None:
+        """The object that we have, if it is this version of this incarnation."""
+        shelf = self._shelves.get(resource)
+        known = shelf.objects.get(_place(obj)) if shelf else None
+        return known if known is not None and _is_same(known, obj) else None
 
     def _announce(self, change: Change | None) -> None:
         if change is not None:
@@ -375,6 +382,11 @@ def _uid(obj: JsonObject) -> str:
 
 def _version(obj: JsonObject) -> int:
     return int(obj["metadata"]["resourceVersion"])
+
+
+def _is_same(known: JsonObject, obj: JsonObject) -> bool:
+    """The same version of the same incarnation."""
+    return (_uid(known), _version(known)) == (_uid(obj), _version(obj))
 
 
 def _with_version(obj: JsonObject, version: str) -> JsonObject:

@@ -349,3 +349,22 @@ async def test_a_list_that_another_has_overtaken_is_no_restored_backup(world: Wo
     answer.set()
     await slow
     assert world.store.get(CHAT) is not None
+
+
+async def test_after_a_restore_nothing_is_known_by_its_version(world: World) -> None:
+    """The page of a LIST keeps what the store has in that version; of a restored cluster that says nothing."""
+
+    class Trimming:
+        async def list(self, resource: Resource, **_: Any) -> Listing:
+            listing = answers.pop(0) if len(answers) > 1 else answers[0]
+            return Listing([world.store.kept(resource, obj) for obj in listing.items], listing.resource_version, True)
+
+    def chat(**spec: Any) -> JsonObject:
+        return {"metadata": {"name": "chat", "namespace": "acme", "uid": "u", "resourceVersion": "50"}, "spec": spec}
+
+    answers = [Listing([chat(x=1)], "9999999"), Listing([chat(x=2)], "9999900")]
+    resync = a_resync(world)
+    resync.cluster = cast("ClusterReader", Trimming())
+    await resync.once(MODEL_INSTANCES)
+    assert await resync.once(MODEL_INSTANCES) == 1
+    assert (world.store.get(CHAT) or {})["spec"] == {"x": 2}
