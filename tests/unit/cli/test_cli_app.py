@@ -39,7 +39,7 @@ def seen() -> StatusView:
         (["status", "-o", "xml"], "'xml' is not one of table, json, yaml"),
         (["status", "-w", "-o", "json"], "-w shows the screen"),
         (["status", "a", "b"], "unexpected extra argument"),
-        (["invoice"], "No such command 'invoice'"),
+        (["size"], "No such command 'size'"),
     ],
 )
 def test_wrong_usage_is_exit_code_2(arguments: Sequence[str], words: str) -> None:
