@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 
 from reserved_capacity.ports import JsonObject
 
@@ -41,6 +42,24 @@ def claims_on(node: JsonObject) -> dict[tuple[PoolName, str], int]:
         key = ((namespace, name), each["uid"])
         found[key] = found.get(key, 0) + each["blocks"]
     return found
+
+
+def contracted_blocks(pool: JsonObject, at: datetime) -> dict[str, int]:
+    """Blocks of every commitment on record that has not ended by then, by what the record says of ends and reductions."""
+    ordered = {each["id"]: each["computeUnits"] // 100 for each in pool["spec"]["commitments"]}
+    found = {}
+    for each in (pool.get("status") or {}).get("commitments") or ():
+        ends = each["state"] == "Expiring" and datetime.fromisoformat(each["termEnd"]) <= at
+        if each.get("acceptedAt") and each["state"] != "Expired" and not ends:
+            reduced = [cut["computeUnits"] // 100 for cut in each.get("amendments") or () if _holds_from(cut) <= at]
+            found[each["id"]] = min([ordered.get(each["id"], 0), *reduced])
+    return found
+
+
+def _holds_from(amendment: JsonObject) -> datetime:
+    seen = datetime.fromisoformat(amendment["seenAt"])
+    midnight = seen.replace(hour=0, minute=0, second=0, microsecond=0) + timedelta(days=1)
+    return max(datetime.fromisoformat(f"{amendment['at']}T00:00:00+00:00"), midnight)
 
 
 def gpus_on(node: JsonObject) -> int:

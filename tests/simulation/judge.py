@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
+from datetime import timedelta
 
 from reserved_capacity.ports import (
     COMPUTE_UNIT_POOLS,
@@ -32,6 +33,7 @@ from tests.simulation.facts import (
     Held,
     PoolName,
     claims_on,
+    contracted_blocks,
     gpus_on,
     held_by,
     is_usable,
@@ -56,13 +58,14 @@ class _PoolFacts:
     body: JsonObject
     holdings: tuple[Held, ...]
     contracted: int
+    lasting: int
     claimed: dict[str, int] = field(default_factory=dict)
     free: dict[str, int] = field(default_factory=dict)
     vanished: int = 0
 
     @property
     def room(self) -> int:
-        return self.contracted - sum(each.blocks for each in self.holdings)
+        return self.lasting - sum(each.blocks for each in self.holdings)
 
     @property
     def releasing(self) -> bool:
@@ -91,13 +94,10 @@ class _Verdict:
                 self._instance(obj)
 
     def _pool(self, obj: JsonObject) -> _PoolFacts:
-        ordered = {each["id"]: each["computeUnits"] // 100 for each in obj["spec"]["commitments"]}
-        accepted = [
-            each["id"]
-            for each in (obj.get("status") or {}).get("commitments") or ()
-            if each.get("acceptedAt") and each["state"] != "Expired"
-        ]
-        facts = _PoolFacts(obj, held_by(obj), sum(ordered.get(each, 0) for each in accepted))
+        # Of what ends within the hour nothing is granted, though it is claimed until then.
+        contracted = sum(contracted_blocks(obj, self.cluster.now()).values())
+        lasting = sum(contracted_blocks(obj, self.cluster.now() + timedelta(hours=1)).values())
+        facts = _PoolFacts(obj, held_by(obj), contracted, lasting)
         for name, node in self.nodes.items():
             claims = claims_on(node)
             mine = claims.get((place(obj), obj["metadata"]["uid"]), 0)
@@ -236,7 +236,7 @@ class _Verdict:
         true = {
             "UnknownSnapshot": spec["snapshot"] != f"{spec['offering']}-1",
             "BelowMinimumInstances": 0 < wanted < minimum or len(group) > 1 or held < minimum,
-            "ExceedsPool": spec["instances"] * size > pool.contracted and spec["instances"] > held,
+            "ExceedsPool": spec["instances"] * size > pool.lasting and spec["instances"] > held,
             "NotSupportedYet": bool(runs - {spec["snapshot"]}),
         }
         if not true.get(reason, True):

@@ -103,7 +103,7 @@ class _Admission:
                 self._leave_failed(holding) if failed else self._leave_cordoned(holding, [node.name for node in left])
             )
             if hint is not None:
-                have = cu_of(min(sum(self.room.free.values()), self.room.room_for(1)))
+                have = cu_of(min(sum(self.room.free.values()), self.room.room_for(1, moving=True)))
                 move = BlockedMove(holding.member, left[0].name, cu_of(holding.blocks), have, hint)
                 blocked.setdefault(holding.instance, move)
         return blocked
@@ -174,7 +174,7 @@ class _Admission:
     def _move(self, holding: Holding, *, stopped: bool) -> bool:
         demand = self.demands[holding.instance]
         request = Request(holding.blocks, len(holding.nodes), demand.topology_key)
-        places = self.room.place_all([request])
+        places = self.room.place_all([request], moving=True)
         if places is None:
             return False
         if stopped:

@@ -8,11 +8,12 @@ one only: an order that merely shrank, or a record that is lost, stops nobody.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
-from .holdings import Demand, Holding, HoldingState, PoolState, effective_desired, ordinal_of
+from .holdings import Demand, Holding, HoldingState, PoolState, effective_desired, standing
+from .releases import surplus
 from .terms import RENEWAL_NOTICE, CommitmentRecord, contracted_at
 from .units import blocks_of
 
@@ -214,7 +215,7 @@ def _plan(fall: Fall, units: Sequence[Unit], settings: ExpirySettings) -> Expiry
 
 
 def _runners(pool: PoolState) -> tuple[Runner, ...]:
-    held = Counter(holding.instance for holding in pool.holdings if holding.held)
+    held = Counter(holding.instance for holding in standing(pool.holdings))
     return tuple(
         Runner(demand, min(held[demand.instance], effective_desired(demand, held[demand.instance])))
         for demand in pool.demands
@@ -235,14 +236,11 @@ def _leaving(pool: PoolState, holding: Holding) -> bool:
 
 
 def _released(pool: PoolState, units: Sequence[Unit]) -> tuple[Holding, ...]:
-    """Members off usable nodes go first, then the highest ordinals, as in any release (admission.py)."""
-    counts: Mapping[str, int] = {stop.instance: stop.instances for stop in _by_instance(units)}
-    usable = {node.name for node in pool.nodes if node.usable}
+    """Which members of an instance go is as in any release."""
     leaving: set[str] = set()
-    for instance, count in counts.items():
-        held = [each for each in pool.holdings if each.held and each.instance == instance]
-        held.sort(key=lambda each: (not usable.issuperset(each.nodes), ordinal_of(each)), reverse=True)
-        leaving |= {each.member for each in held[:count]}
+    for stop in _by_instance(units):
+        mine = [each for each in pool.holdings if each.instance == stop.instance]
+        leaving |= {each.member for each in surplus(pool, mine, len(standing(mine)) - stop.instances)}
     return tuple(
         replace(each, state=HoldingState.RELEASING) if each.member in leaving else each for each in pool.holdings
     )

@@ -55,19 +55,19 @@ def release_surplus(pool: PoolState, notes: list[str]) -> list[Holding]:
     for instance, mine in sorted(by_instance.items()):
         demand = wanted.get(instance)
         keep = effective_desired(demand, len(standing(mine))) if demand else 0
-        surplus = _surplus(pool, mine, keep)
-        moved = _moved(pool, demand, [holding for holding in mine if holding not in surplus], keep)
+        too_many = surplus(pool, mine, keep)
+        moved = _moved(pool, demand, [holding for holding in mine if holding not in too_many], keep)
         why = f"{instance} asks for {keep}" if demand else f"{instance} is deleted"
-        notes += [f"releasing {holding.member}: {why}" for holding in surplus]
+        notes += [f"releasing {holding.member}: {why}" for holding in too_many]
         notes += [f"releasing {holding.member}: it has moved" for holding in moved]
-        leaving |= {holding.member for holding in (*surplus, *moved)}
+        leaving |= {holding.member for holding in (*too_many, *moved)}
     return [
         replace(holding, state=HoldingState.RELEASING) if holding.member in leaving else holding
         for holding in pool.holdings
     ]
 
 
-def _surplus(pool: PoolState, mine: Sequence[Holding], keep: int) -> list[Holding]:
+def surplus(pool: PoolState, mine: Sequence[Holding], keep: int) -> list[Holding]:
     """The members to release because fewer are wanted, each with those that it was to succeed: first who is off usable
     nodes or on the move, then the highest ordinals."""
     staying, former = standing(mine), succeeded(mine)

@@ -15,9 +15,9 @@ from reserved_capacity.domain.expiry import (
     outlook,
     plan_stops,
 )
-from reserved_capacity.domain.holdings import Demand, Holding, PoolState
+from reserved_capacity.domain.holdings import Demand, Freeze, Holding, PoolNode, PoolState, Waiting
 from reserved_capacity.domain.terms import CommitmentRecord, CommitmentState, Reduction
-from tests.unit.domain.builders import NOW, asks, held, leaving, part, planned, pool, releasing
+from tests.unit.domain.builders import NOW, asks, held, leaving, members, part, planned, pool, releasing
 
 DAY = timedelta(days=1)
 END = NOW + 20 * DAY
@@ -210,6 +210,23 @@ def test_members_off_usable_nodes_stop_first_and_a_lost_node_holds_no_drain_up()
     lasting = replace(LASTING, compute_units=100)
     again = drained(replace(state, holdings=found.holdings), ending, lasting, ahead=timedelta(minutes=20))
     assert released(again) == ["fast-0", "fast-2"]
+
+
+def test_i2_what_stopped_for_a_member_that_cannot_move_is_not_granted_its_room_again() -> None:
+    """keep-0 is on a cordoned node, its change set will move it, and its place elsewhere is claimed already."""
+    left = PoolNode("left", 0, usable=False, evacuate=True, replaced=3)
+    state = pool(
+        asks("keep", 1, priority=9, freeze=Freeze.STEPS),
+        asks("fast", 3, blocks=1),
+        nodes=(left, part("fine", 3)),
+        holdings=(held("keep-0", 3, "left"),),
+        contracted=3,
+    )
+    plan = planned(state)
+    assert members(plan) == ["keep-0"]
+    assert plan.waits["fast"].reason is Waiting.WAITING_FOR_COMPUTE_UNITS
+    free = replace(state, demands=(asks("keep", 1, priority=9), asks("fast", 3, blocks=1)))
+    assert members(planned(free)) == ["keep-0", "keep-1"], "it may move there itself"
 
 
 def test_the_drain_is_planned_for_after_a_change_of_its_length_too() -> None:

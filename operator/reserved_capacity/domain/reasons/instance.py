@@ -59,7 +59,7 @@ _BELOW_MINIMUM_INSTANCES: Final = (
 _EXCEEDS_POOL: Final = (
     "ExceedsPool",
     FALSE,
-    "This object alone asks for more compute units than the pool has contracted.",
+    "This object alone asks for more compute units than the pool has contracted, or keeps after a drain that has begun.",
     "Lower spec.instances or add a commitment to the pool.",
 )
 _CHANGE_SET_INCOMPLETE: Final = (
