@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import os
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -12,6 +15,8 @@ from reserved_capacity.adapters.access import Access
 from reserved_capacity.adapters.kubernetes import KubernetesCluster
 from reserved_capacity.ports import SERVICES, Invalid, NotFound
 from tests.contract.cluster_port import ClusterContract, Subject
+from tests.contract.recorded import RECORD, play_operations
+from tests.contract.recorded_controllers import Controllers
 
 CRDS = Path(__file__).resolve().parents[1] / "crds"
 
@@ -44,3 +49,21 @@ class TestClusterPortOnTheRealApiServer(ClusterContract):
         subject.namespace = "does-not-exist"
         with pytest.raises(NotFound):
             await subject.make_service()
+
+
+@pytest.mark.cluster
+@pytest.mark.usefixtures("crds")
+async def test_the_real_cluster_answers_as_it_did_when_it_was_recorded(cluster: Cluster) -> None:
+    """What the fake is held to (tests/contract/test_recorded.py). RECORD=1 records it anew."""
+    access = await Access.load(Path(cluster.kubeconfig))
+    client, run = KubernetesCluster(access.api_client(), reload=access.reload), f"run{int(time.time())}"
+    recorded = json.loads(RECORD.read_text())
+    played = {
+        "controllers": await Controllers(client, run).play(recorded["controllers"]),
+        "operations": await play_operations(access, run),
+    }
+    await access.close()
+    if os.environ.get("RECORD"):
+        RECORD.write_text(json.dumps(played, indent=1) + "\n")
+    assert played["controllers"] == recorded["controllers"]
+    assert played["operations"] == recorded["operations"]

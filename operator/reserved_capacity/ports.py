@@ -28,6 +28,10 @@ class Resource:
     kind: str
     namespaced: bool
 
+    def __hash__(self) -> int:
+        # Every look into the store hashes one; of one group's plurals there are no two.
+        return hash(self.plural)
+
     @property
     def api_version(self) -> str:
         return f"{self.group}/{self.version}" if self.group else self.version

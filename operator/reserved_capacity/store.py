@@ -18,6 +18,7 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel
 
+from reserved_capacity.doubts import Doubts
 from reserved_capacity.ports import (
     CHILD_KINDS,
     COMPUTE_UNIT_POOLS,
@@ -132,6 +133,7 @@ class Store:
         self._shelves: dict[Resource, _Shelf] = {}
         self._indexes = tuple(indexes)
         self._subscribers: list[Callable[[Change], None]] = []
+        self.doubts = Doubts()
         self._parsed: dict[Ref, tuple[str, str, type[BaseModel], BaseModel]] = {}
 
     # ------------------------------------------------------------------------------------------------ what was seen

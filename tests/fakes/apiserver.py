@@ -28,6 +28,7 @@ from reserved_capacity.ports import (
     Resource,
 )
 from tests.fakes.cluster import FakeCluster
+from tests.fakes.controllers import ref_of
 from tests.fakes.selectors import matches_labels
 
 LEASES = Resource("coordination.k8s.io", "v1", "leases", "Lease", namespaced=True)
@@ -60,6 +61,32 @@ class Request:
     path: str
 
 
+@dataclass(frozen=True, slots=True)
+class _Change:
+    """An object was `old` and became `new` (None: was not, is no more); `last` is its last state."""
+
+    resource: Resource
+    old: JsonObject | None
+    new: JsonObject | None
+    last: JsonObject
+
+    @property
+    def version(self) -> int:
+        return int(self.last["metadata"]["resourceVersion"])
+
+    def told(self, selector: str) -> bytes:
+        """To a watch with this selector an object that leaves it is deleted, as it was; one that enters is added."""
+        was, is_ = (
+            obj is not None and matches_labels(selector, obj["metadata"].get("labels") or {})
+            for obj in (self.old, self.new)
+        )
+        if was and not is_:
+            assert self.old is not None, "it matched"
+            version = {"resourceVersion": self.last["metadata"]["resourceVersion"]}
+            return _line("DELETED", {**self.old, "metadata": {**self.old["metadata"], **version}})
+        return _line("MODIFIED" if was else "ADDED", self.last) if is_ else b""
+
+
 @dataclass(slots=True)
 class FakeApiServer:
     cluster: FakeCluster
@@ -69,13 +96,16 @@ class FakeApiServer:
     page: int = 1_000_000
     url: str = ""
     raw_events: dict[Resource, list[bytes]] = field(default_factory=dict)
-    _history: list[tuple[int, str, Resource, JsonObject]] = field(default_factory=list)
+    _history: list[_Change] = field(default_factory=list)
+    _known: dict[Ref, JsonObject] = field(default_factory=dict)
     _compacted: int = 0
     _streams: set[asyncio.Queue[bytes | None]] = field(default_factory=set)
     _by_stream: dict[int, tuple[Resource, str]] = field(default_factory=dict)
     _runner: web.AppRunner | None = None
 
     async def __aenter__(self) -> FakeApiServer:
+        for resource in _SERVED:
+            self._known |= {ref_of(resource, obj): obj for obj in self.cluster.all_stored(resource)}
         self.cluster.subscribe(self._changed)
         app = web.Application(client_max_size=2**26)
         app.router.add_route("*", "/{path:.*}", self._handle)
@@ -129,11 +159,15 @@ class FakeApiServer:
     # ------------------------------------------------------------------------------------------------------- requests
 
     def _changed(self, event: str, resource: Resource, obj: JsonObject) -> None:
-        self._history.append((int(obj["metadata"]["resourceVersion"]), event, resource, obj))
+        ref = ref_of(resource, obj)
+        change = _Change(resource, self._known.pop(ref, None), None if event == "DELETED" else obj, obj)
+        if change.new is not None:
+            self._known[ref] = obj
+        self._history.append(change)
         for stream in list(self._streams):
             of, selector = self._by_stream[id(stream)]
-            if of == resource and matches_labels(selector, obj["metadata"].get("labels") or {}):
-                stream.put_nowait(_line(event, obj))
+            if of == resource and (line := change.told(selector)):
+                stream.put_nowait(line)
 
     async def _handle(self, request: web.Request) -> web.StreamResponse:
         watching = request.query.get("watch") == "true"
@@ -252,13 +286,15 @@ class FakeApiServer:
         stream: asyncio.Queue[bytes | None] = asyncio.Queue()
         self._streams.add(stream)
         self._by_stream[id(stream)] = (resource, selector)
-        for version, event, of, obj in list(self._history):
-            if of == resource and version > since and matches_labels(selector, obj["metadata"].get("labels") or {}):
-                stream.put_nowait(_line(event, obj))
+        for change in list(self._history):
+            if change.resource == resource and change.version > since and (line := change.told(selector)):
+                stream.put_nowait(line)
+        seconds = request.query.get("timeoutSeconds")
         try:
-            with contextlib.suppress(ConnectionError):
-                while (line := await self._next_line(stream, resource)) is not None:
-                    await response.write(line)
+            with contextlib.suppress(ConnectionError, TimeoutError):
+                async with asyncio.timeout(float(seconds) if seconds else None):
+                    while (line := await self._next_line(stream, resource)) is not None:
+                        await response.write(line)
         finally:
             self._streams.discard(stream)
         return response

@@ -21,6 +21,7 @@ from reserved_capacity.ports import (
     ENDPOINT_SLICES,
     EVENTS,
     NODES,
+    OUR_KINDS,
     OWNING,
     PODS,
     SERVICES,
@@ -121,6 +122,7 @@ class FakeCluster:
     watching: bool = True
     shares: bool = False
     _objects: dict[Resource, dict[tuple[str, str], JsonObject]] = field(default_factory=dict)
+    _in_order: dict[Resource, list[JsonObject]] = field(default_factory=dict)
     _watchers: list[Watcher] = field(default_factory=list)
     _held: list[_Held] = field(default_factory=list)
     _version: int = 1000
@@ -152,9 +154,11 @@ class FakeCluster:
 
     async def replace_status(self, ref: Ref, precondition: Precondition, body: Mapping[str, Any]) -> JsonObject:
         def carry_out() -> JsonObject:
-            stored = self._checked(ref, precondition)
             if ref.resource in _WITHOUT_STATUS_SUBRESOURCE:
                 raise NotFound(f"{ref.resource} has no status subresource")
+            stored = self._checked(ref, precondition)
+            if precondition.resource_version is None and ref.resource in OUR_KINDS:
+                raise Invalid(f"{ref}: resourceVersion must be specified for an update of a custom resource")
             return self._put(ref, stored, {**stored, "status": self._copied(dict(body)).get("status", {})})
 
         return await self._write("replace_status", ref, dict(body), carry_out)
@@ -170,6 +174,11 @@ class FakeCluster:
 
     # -------------------------------------------------------------------------------------- users, controllers, tests
 
+    def copy(self) -> FakeCluster:
+        """A cluster that holds the same, and that nobody watches. Objects are shared: they are only ever replaced."""
+        objects = {resource: dict(shelf) for resource, shelf in self._objects.items()}
+        return FakeCluster(now=self.now, shares=self.shares, _objects=objects, _version=self._version, _uids=self._uids)
+
     def peek(self, ref: Ref) -> JsonObject | None:
         """The object as it is now (a copy)."""
         stored = self.stored(ref)
@@ -181,7 +190,10 @@ class FakeCluster:
 
     def all_stored(self, resource: Resource) -> Sequence[JsonObject]:
         """All objects, by namespace and name, not to be altered."""
-        return [obj for _, obj in sorted(self._shelf(resource).items(), key=_place)]
+        found = self._in_order.get(resource)
+        if found is None:
+            found = self._in_order[resource] = [obj for _, obj in sorted(self._shelf(resource).items(), key=_place)]
+        return found
 
     @property
     def version(self) -> int:
@@ -224,6 +236,7 @@ class FakeCluster:
     def remove(self, ref: Ref) -> None:
         """The object is gone, whatever held it (a kubelet, or the garbage collector, has finished)."""
         obj = self._shelf(ref.resource).pop((ref.namespace, ref.name))
+        self._in_order.pop(ref.resource, None)
         metadata = {**obj["metadata"], "resourceVersion": self._next_version()}
         self._emit("DELETED", ref.resource, {**obj, "metadata": metadata})
 
@@ -307,6 +320,10 @@ class FakeCluster:
     def _shelf(self, resource: Resource) -> dict[tuple[str, str], JsonObject]:
         return self._objects.setdefault(resource, {})
 
+    def _keep(self, ref: Ref, obj: JsonObject) -> None:
+        self._shelf(ref.resource)[ref.namespace, ref.name] = obj
+        self._in_order.pop(ref.resource, None)
+
     def _next_version(self) -> str:
         self._version += 1
         return str(self._version)
@@ -346,7 +363,7 @@ class FakeCluster:
         if ref.resource not in _WITHOUT_STATUS_SUBRESOURCE | {NODES, PODS}:
             # Nodes and pods keep it, unlike on a real API server: tests and kubelets make them in one call.
             obj.pop("status", None)
-        self._shelf(ref.resource)[ref.namespace, ref.name] = obj
+        self._keep(ref, obj)
         self._emit("ADDED", ref.resource, obj)
         return obj
 
@@ -356,6 +373,9 @@ class FakeCluster:
         wanted = {**wanted, "metadata": {**wanted["metadata"], **kept}}
         if wanted == stored:
             return stored
+        finalizers, before = (each["metadata"].get("finalizers") or [] for each in (wanted, stored))
+        if stored["metadata"].get("deletionTimestamp") and set(finalizers) - set(before):
+            raise Invalid(f"{ref}: no new finalizers can be added if the object is being deleted")
         spec_changed = {**wanted, "metadata": 0, "status": 0} != {**stored, "metadata": 0, "status": 0}
         if "generation" in stored["metadata"] and spec_changed:
             wanted["metadata"]["generation"] = stored["metadata"]["generation"] + 1
@@ -364,7 +384,7 @@ class FakeCluster:
             self.remove(ref)  # that was the last finalizer
             return wanted
         wanted["metadata"]["resourceVersion"] = self._next_version()
-        self._shelf(ref.resource)[ref.namespace, ref.name] = wanted
+        self._keep(ref, wanted)
         self._emit("MODIFIED", ref.resource, wanted)
         return wanted
 
@@ -385,7 +405,7 @@ class FakeCluster:
         if "generation" in metadata:
             metadata["generation"] += 1
         metadata["resourceVersion"] = self._next_version()
-        self._shelf(ref.resource)[ref.namespace, ref.name] = obj
+        self._keep(ref, obj)
         self._emit("MODIFIED", ref.resource, obj)
 
     def _emit(self, event: str, resource: Resource, obj: JsonObject) -> None:

@@ -142,7 +142,7 @@ class FakeControllers:
         ref = ref_of(STATEFUL_SETS, sts)
         if (live := self.cluster.stored(ref)) is None:
             return
-        pods = [pod for pod in self._pods_of(live) if not pod["metadata"].get("deletionTimestamp")]
+        pods = self._pods_of(live)  # those that terminate count as long as they are there
         ready = sum(is_ready(pod) for pod in pods)
         status = {
             "observedGeneration": live["metadata"]["generation"],
@@ -169,7 +169,7 @@ class FakeControllers:
         if not _node_is_ready(host):
             return  # nobody there to start the pod, nor to say that it has stopped
         if pod["metadata"].get("deletionTimestamp"):
-            if self.stops(pod):
+            if self.stops(pod) and not pod["metadata"].get("finalizers"):
                 self.cluster.remove(ref)
             return
         ready = "True" if is_ready(pod) or self.becomes_ready(pod) else "False"

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import functools
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 _IN = re.compile(r"^(\S+) (in|notin) \(([^)]*)\)$")
 
+_Term = Callable[[Mapping[str, str]], bool]
+
 
 def matches_labels(selector: str, labels: Mapping[str, str]) -> bool:
     """`a=b`, `a==b`, `a!=b` (true also without `a`), `a`, `!a`, `a in (b,c)`, `a notin (b,c)`; joined with commas."""
-    return all(_matches(term.strip(), labels) for term in re.split(r",(?![^(]*\))", selector) if term.strip())
+    return not selector or all(term(labels) for term in _terms(selector))
 
 
 def matches_fields(selector: str, obj: Mapping[str, Any]) -> bool:
     """`path=value`, `path!=value`; joined with commas."""
+    if not selector:
+        return True
     fields = {path: _field(obj, path) for path in re.findall(r"([\w.]+)!?=", selector)}
     return matches_labels(selector, fields)
 
@@ -26,18 +31,24 @@ def _field(obj: Any, path: str) -> str:
     return "" if obj is None else str(obj)
 
 
-def _matches(term: str, labels: Mapping[str, str]) -> bool:
+@functools.lru_cache(maxsize=1000)
+def _terms(selector: str) -> tuple[_Term, ...]:
+    return tuple(_term(term.strip()) for term in re.split(r",(?![^(]*\))", selector) if term.strip())
+
+
+def _term(term: str) -> _Term:
     if listed := _IN.match(term):
         key, operator, values = listed.groups()
-        return (labels.get(key) in [value.strip() for value in values.split(",")]) == (operator == "in")
+        among = {value.strip() for value in values.split(",")}
+        return lambda labels: (labels.get(key) in among) == (operator == "in")
     if "!=" in term:
         key, value = term.split("!=", 1)
-        return labels.get(key) != value
+        return lambda labels: labels.get(key) != value
     if "=" in term:
         key, value = re.split("==?", term, maxsplit=1)
-        return labels.get(key) == value
+        return lambda labels: labels.get(key) == value
     if term.startswith("!"):
-        return term[1:] not in labels
+        return lambda labels: term[1:] not in labels
     if " " in term:
         raise ValueError(f"selector not understood: {term}")
-    return term in labels
+    return lambda labels: term in labels

@@ -423,3 +423,14 @@ def pools_on(world: World, name: str) -> dict[str, int]:
     annotations = world.get(NODES, name)["metadata"].get("annotations") or {}
     entries = json.loads(annotations.get("reservedcapacity.io/claims", "[]"))
     return {each["pool"].split("/")[1]: each["blocks"] for each in entries}
+
+
+async def test_c11_a_foreign_pod_that_is_met_just_before_a_claim_is_known_from_then_on() -> None:
+    """It came since the last LIST; the pool gets its blocks elsewhere at once, not when the next LIST finds it."""
+    world = World()
+    world.seed(nodes=["gpu-0", "gpu-1"])
+    world.start_operator()
+    spec = {"nodeName": "gpu-0", "containers": [{"name": "c", "resources": {"requests": {"nvidia.com/gpu": "4"}}}]}
+    world.cluster.user_create(PODS, {"metadata": {"name": "foreign", "namespace": "other"}, "spec": spec})
+    await world.settle()
+    assert (claims(world, "gpu-0"), claims(world, "gpu-1")) == (0, 6)

@@ -16,6 +16,7 @@ from reserved_capacity.domain.holdings import (
     Freeze,
     Holding,
     HoldingsPlan,
+    HoldingState,
     PoolNode,
     PoolState,
     Waiting,
@@ -23,6 +24,7 @@ from reserved_capacity.domain.holdings import (
     capacity_of,
     effective_desired,
     held_count,
+    may_run,
 )
 from tests.property.worlds import LATER, NOW, pool_states, shuffled
 
@@ -293,3 +295,33 @@ def test_c8_instances_over_several_nodes_are_placed_whenever_brute_force_can_pla
 @given(pool_states())
 def test_a_pool_never_has_more_members_than_can_be_recorded(pool: PoolState) -> None:
     assert len(plan(pool).holdings) <= MAX_MEMBERS
+
+
+on_one_node = st.lists(st.tuples(st.integers(1, 3), st.booleans()), max_size=5).map(
+    lambda members: [
+        Holding("a", f"a-{number}", blocks, ("n",), NOW, HoldingState.HELD if held else HoldingState.RELEASING)
+        for number, (blocks, held) in enumerate(members)
+    ]
+)
+
+
+@given(on_one_node, st.integers(0, 8), st.data())
+def test_i1_members_start_on_no_more_blocks_of_a_node_than_are_claimed_there(
+    holdings: list[Holding], claimed: int, data: st.DataObject
+) -> None:
+    """Fewer may be claimed than are held; whoever asks first."""
+    running = {holding.member for holding in holdings if not holding.held}
+    for holding in data.draw(st.permutations([each for each in holdings if each.held])):
+        if may_run(holding.member, "n", holdings, running, claimed_blocks=claimed):
+            running.add(holding.member)
+            assert sum(each.blocks for each in holdings if each.member in running) <= claimed
+
+
+@given(on_one_node, st.integers(0, 8))
+def test_i1_members_that_ask_at_once_get_no_more_than_is_claimed(holdings: list[Holding], claimed: int) -> None:
+    """None sees the others run, and none is left out whose blocks are there."""
+    held = [holding for holding in holdings if holding.held]
+    start = [each for each in held if may_run(each.member, "n", holdings, frozenset(), claimed_blocks=claimed)]
+    assert not start or sum(each.blocks for each in holdings if each in start or not each.held) <= claimed
+    if sum(each.blocks for each in holdings) <= claimed:
+        assert start == held

@@ -12,6 +12,7 @@ import traceback
 from collections.abc import Iterator
 
 from tests.simulation.checker import Violation
+from tests.simulation.guards import table
 from tests.simulation.simulation import Simulation
 
 Finding = tuple[int, str]
@@ -24,8 +25,12 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--replay", type=int, metavar="SEED", help="run this one alone and tell what happens")
     parser.add_argument("--keep-going", action="store_true", help="run all seeds, whatever is found")
     parser.add_argument("-v", "--verbose", action="store_true", help="with --replay: every event")
+    parser.add_argument("--guards", action="store_true", help="write the table of guards and what misses them")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
     chosen = parser.parse_args(arguments)
+    if chosen.guards:
+        say(table())
+        return 0
     if chosen.replay is not None:
         finding = examine(chosen.replay, verbose=chosen.verbose)
         say(finding[1] if finding else f"seed {chosen.replay}: no violation")

@@ -7,8 +7,10 @@ To add an invariant: a method that one of `_SEEN` leads to, which calls `found`.
 
 from __future__ import annotations
 
+import copy
+import itertools
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from datetime import timedelta
 from typing import Any
 
@@ -38,6 +40,7 @@ from tests.simulation.facts import (
     held_by,
     is_usable,
     label,
+    moving,
     place,
     requested_gpus,
 )
@@ -83,6 +86,17 @@ class Checker:
     _unrecorded: set[str] = field(default_factory=set)
     _foreign: dict[PoolName, tuple[int, str, int]] = field(default_factory=dict)
     looked: dict[tuple[str, str], int] = field(default_factory=dict)
+    _moving: set[str] = field(default_factory=set)
+    _returning: set[str] = field(default_factory=set)
+
+    def copy(self, cluster: FakeCluster) -> Checker:
+        """One that knows the same of a copy of the cluster, and goes on from there."""
+        known = {
+            each.name: copy.copy(getattr(self, each.name))
+            for each in fields(self)
+            if each.name not in ("cluster", "actor", "_wishes")
+        }
+        return Checker(cluster, _wishes={at: [*wishes] for at, wishes in self._wishes.items()}, **known)
 
     def found(self, message: str, invariant: str = "no exceptions") -> None:
         self.broken.append(Violation(invariant, message))
@@ -132,6 +146,8 @@ class Checker:
     def _not_in_foreign_hands(self, node: JsonObject, total: int) -> None:
         """C11, as far as it can be known: what came after the author's last look at the node's pods is not held against
         it, unless that is long ago."""
+        if self.actor == "late":
+            return  # who sent it has looked when it was sent
         name = node["metadata"]["name"]
         looked = self.looked.get((getattr(self.actor, "name", ""), name), 0)
         known = max(looked, int(node["metadata"]["resourceVersion"]) - _A_WHILE)
@@ -190,6 +206,8 @@ class Checker:
         old, new = held_by(before), held_by(pool)
         self._units(at, pool)
         if old != new:
+            self._moving = moving(before, "Executing", "RolledBack") | moving(pool, "Executing", "RolledBack")
+            self._returning = moving(pool, "RolledBack")
             self._record(at, pool, old, new)
 
     def _forgive_members_of(self, pool: PoolName) -> None:
@@ -272,7 +290,7 @@ class Checker:
 
     def _released(self, at: PoolName, held: Held, together: int) -> None:
         """Nothing that serves is stopped without need: the instance went, or asked for fewer, since this was granted."""
-        if held.member in self._unrecorded:
+        if held.member in self._unrecorded or held.instance in self._moving:
             return
         granted = self._granted.get((at[0], held.member), 0)
         if any(self._trouble.get(node, 0) >= granted for node in held.nodes) or self._owner_is_gone(at, held):
@@ -299,7 +317,10 @@ class Checker:
         if at in self._pool_made_anew or any(self._owner_is_gone(at, held) for held in {*old, *new}):
             return
         before, after = self._by_offering(at, old), self._by_offering(at, new)
+        step_by_step = self._offerings_of(at, self._moving)  # the written plan is the grant
         for offering, count in after.items():
+            if offering in step_by_step:
+                continue
             if before.get(offering, 0) < count < self._minimum(offering):
                 self.found(f"{at}: {offering} is granted {count}, the least is {self._minimum(offering)}", "C6")
 
@@ -319,21 +340,38 @@ class Checker:
     def _floor(self, at: PoolName, old: tuple[Held, ...], new: tuple[Held, ...]) -> None:
         """I3. What the user's own hand did is excused: an instance deleted, or made anew."""
         before, after = self._by_offering(at, old), self._by_offering(at, new)
+        returning = self._offerings_of(at, self._returning)
         for offering, count in before.items():
             minimum, left = self._minimum(offering), after.get(offering, 0)
-            if not (count >= minimum > left > 0) or left >= count:
+            if not (count >= minimum > left > 0) or left >= count or offering in returning:
                 continue
             living = self._instances_of(at, offering)
             gone = {each.instance for each in old} - {place(each)[1] for each in living}
-            wanted = sum(each["spec"]["instances"] for each in living)
             anew = any(len({wish.uid for wish in self._wishes.get(place(each), [])}) > 1 for each in living)
-            asked = all(  # F5: what shrinks shrinks at once, and what grows instead waits for it
-                sum(not held.releasing for held in old if held.instance == place(each)[1]) >= each["spec"]["instances"]
-                for each in living
-                if any(held.instance == place(each)[1] and held not in new and not held.releasing for held in old)
+            names = [place(each)[1] for each in living]
+            asked = any(
+                self._falls_by_wish(dict(zip(names, wishes, strict=True)), old, new, minimum)
+                for wishes in itertools.product(*(self._recent_wishes(each) for each in living))
             )
-            if wanted and not gone and not anew and not (asked and wanted >= minimum):
+            if not gone and not anew and not asked:
                 self.found(f"{at}: {offering} falls from {count} to {left} instances, the least is {minimum}", "I3")
+
+    def _recent_wishes(self, instance: JsonObject) -> set[int]:
+        """What it asks for, and asked for a moment ago: between the last look and the write it may change its mind."""
+        wishes = self._wishes.get(place(instance), [])
+        since = self.cluster.version - _A_WHILE
+        following = [*(wish.version for wish in wishes[1:]), _FOR_EVER]
+        recent = {wish.desired for wish, end in zip(wishes, following, strict=True) if wish.uid and end >= since}
+        return recent | {instance["spec"]["instances"]}
+
+    def _falls_by_wish(
+        self, wishes: dict[str, int], old: tuple[Held, ...], new: tuple[Held, ...], minimum: int
+    ) -> bool:
+        """F5: what shrinks shrinks at once, and what grows instead waits for it."""
+        leaving = {held.instance for held in old if held not in new and not held.releasing} & set(wishes)
+        left = {name: sum(not each.releasing for each in new if each.instance == name) for name in leaving}
+        shrinks = all(left[name] >= wishes[name] for name in leaving)
+        return not sum(wishes.values()) or (shrinks and sum(wishes.values()) >= minimum)
 
     def _by_offering(self, at: PoolName, holdings: tuple[Held, ...]) -> dict[str, int]:
         counts: dict[str, int] = {}
@@ -346,6 +384,10 @@ class Checker:
                 offering = instance["spec"]["offering"]
                 counts[offering] = counts.get(offering, 0) + 1
         return counts
+
+    def _offerings_of(self, at: PoolName, instances: set[str]) -> set[str]:
+        found = (self.cluster.stored(Ref(MODEL_INSTANCES, at[0], name)) for name in instances)
+        return {obj["spec"]["offering"] for obj in found if obj is not None}
 
     def _instances_of(self, at: PoolName, offering: str) -> list[JsonObject]:
         return [

@@ -95,6 +95,16 @@ def doubled(holdings: tuple[Held, ...]) -> set[str]:
     return found
 
 
+def moving(pool: JsonObject, *phases: str) -> set[str]:
+    """Instances that a change set in one of these phases moves: it has steps to go, forward or back (F3, F4)."""
+    return {
+        name
+        for each in (pool.get("status") or {}).get("changeSets") or ()
+        if each["phase"] in phases and any(step.get("state", "Pending") != "Done" for step in each.get("steps") or ())
+        for name in each["members"]
+    }
+
+
 def by_node(holdings: tuple[Held, ...]) -> dict[str, int]:
     used: dict[str, int] = {}
     for each in holdings:

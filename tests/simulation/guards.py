@@ -6,295 +6,263 @@ comes of their loss, and each says why.
 
 from __future__ import annotations
 
-import contextlib
-from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import dataclass
 from unittest import mock
 
 from reserved_capacity.adapters.remembering import RememberingCluster
-from reserved_capacity.api.computeunitpool import ComputeUnitPool
-from reserved_capacity.domain import admission, claims, eligibility, holdings, members, placement, pool_plan
+from reserved_capacity.domain import admission, claims, members, placement, pool_plan
+from reserved_capacity.doubts import Doubts
 from reserved_capacity.loop import Loop
 from reserved_capacity.ports import (
     COMPUTE_UNIT_POOLS,
     NODES,
     PODS,
     STATEFUL_SETS,
-    Conflict,
-    JsonObject,
-    Precondition,
-    Ref,
-    Resource,
 )
-from reserved_capacity.queue import Deadlines, WorkQueue
-from reserved_capacity.reconcilers import capacity, instance, pool, routes
+from reserved_capacity.queue import Deadlines
+from reserved_capacity.reconcilers import capacity, children, confirmation, instance, pool, routes
 from reserved_capacity.reconcilers.context import Board, Context
-from reserved_capacity.snapshot import holdings_of, pool_world, pools_of_class
-from reserved_capacity.snapshot.claims import claim_demand
-from reserved_capacity.store import Store
-from tests.fakes.cluster import FakeCluster
-from tests.simulation.simulation import EVERYWHERE, Focus
-
-Removal = Callable[[], contextlib.AbstractContextManager[Any]]
+from reserved_capacity.snapshot import pool_world
+from tests.simulation import removals
+from tests.simulation.interleaving import Scene
+from tests.simulation.scenes import amounts, races, records, views, wakes
 
 
 @dataclass(frozen=True, slots=True)
 class Guard:
-    """`removed` takes it away; `behind`: what makes up for its loss; `focus` and `first` seed: where to look for the
-    consequences."""
+    """`removed` takes it away. Then `scene`, which is harmless otherwise, violates the invariant `missed_as`; or, if it
+    has none, `behind` says what makes up for its loss."""
 
     name: str
-    removed: Removal
+    removed: removals.Removal
+    scene: Scene | None = None
+    missed_as: str = ""
     behind: str = ""
-    focus: Focus = EVERYWHERE
-    first: int = 0
 
-
-def _instead(owner: object, attribute: str, value: object) -> Removal:
-    return lambda: mock.patch.object(owner, attribute, value)
-
-
-def _nothing(*_: object, **__: object) -> None:
-    return None
-
-
-async def _yes(*_: object, **__: object) -> bool:
-    return True
-
-
-def _no_lock(*_: object) -> contextlib.AbstractAsyncContextManager[None]:
-    return contextlib.nullcontext()
-
-
-def _none_held(*_: object) -> dict[str, int]:
-    return defaultdict(int)
-
-
-def _as_they_are(held: Any, *_: object) -> Any:
-    return held
-
-
-async def _done(*_: object, **__: object) -> None:
-    return None
-
-
-def _without_precondition(resource: Resource, *, uid: bool = False) -> Removal:
-    """The API server does not look at the version (or the uid) of a write to these objects."""
-    checked = FakeCluster._checked
-
-    def lax(self: FakeCluster, ref: Ref, precondition: Precondition) -> JsonObject:
-        if ref.resource == resource:
-            stored = self._existing(ref)
-            theirs = stored["metadata"]["uid"] if uid else precondition.uid
-            precondition = Precondition(theirs, precondition.resource_version if uid else None)
-        return checked(self, ref, precondition)
-
-    return _instead(FakeCluster, "_checked", lax)
-
-
-def _released_unseen(*, pods: bool, member: bool) -> Removal:
-    """`_confirmed_gone` asks the API server for less than it should."""
-
-    async def confirmed(context: Context, body: ComputeUnitPool) -> frozenset[str]:
-        gone = set()
-        for holding in holdings_of(body):
-            ref = Ref(STATEFUL_SETS, body.namespace, holding.member)
-            known = context.store.get(ref) or [
-                each
-                for each in context.store.all(PODS)
-                if (each["metadata"].get("labels") or {}).get("reservedcapacity.io/member") == holding.member
-            ]
-            if holding.held or known:
-                continue
-            listing = await context.cluster.list(
-                PODS, namespace=ref.namespace, label_selector=f"reservedcapacity.io/member={holding.member}"
-            )
-            if (pods and listing.items) or (member and await context.cluster.get(ref) is not None):
-                continue
-            gone.add(holding.member)
-        return frozenset(gone)
-
-    return _instead(pool, "_confirmed_gone", confirmed)
-
-
-def _plan_of(**changes: Any) -> Removal:
-    """The pool's plan is made from a world with these fields replaced."""
-    view_pool = pool_world.view_pool
-
-    def viewed(*arguments: Any, **options: Any) -> pool_world.PoolView:
-        view = view_pool(*arguments, **options)
-        return replace(view, world=replace(view.world, **changes))
-
-    return _instead(pool, "view_pool", viewed)
-
-
-def _newest_version_at_write() -> Removal:
-    """Claims are written on the version that the store knows by then, not on the one that was planned on."""
-    write = capacity._write_claims
-
-    async def late(context: Context, class_: Any, node: Any, _observed: JsonObject, change: Any) -> None:
-        observed = context.store.get(Ref(NODES, "", change.node))
-        if observed is None:
-            raise Conflict("gone")
-        await write(context, class_, node, observed, change)
-
-    return _instead(capacity, "_write_claims", late)
-
-
-async def _record_or_none(context: Context, world: Any) -> tuple[holdings.Holding, ...]:
-    ref = Ref(COMPUTE_UNIT_POOLS, world.instance.namespace, world.instance.spec.pool_ref)
-    live = await context.cluster.get(ref)
-    return holdings_of(ComputeUnitPool.parse(live)) if live is not None else ()
-
-
-def _forgetful(self: RememberingCluster, _ref: Ref, obj: JsonObject) -> JsonObject:
-    return obj
-
-
-@contextlib.contextmanager
-def _observes_anything() -> Iterator[None]:
-    """The store takes in whatever it is told last, however old."""
-    observe = Store._observe
-
-    def observed(self: Store, resource: Resource, obj: JsonObject) -> Any:
-        place = (obj["metadata"].get("namespace") or "", obj["metadata"]["name"])
-        shelf = self._shelf(resource)
-        shelf.tombstones.clear()
-        stored = shelf.objects.get(place)
-        if stored is not None:
-            aged = {**stored, "metadata": {**stored["metadata"], "resourceVersion": "0"}}
-            shelf.objects[place] = aged
-        return observe(self, resource, obj)
-
-    with mock.patch.object(Store, "_observe", observed):
-        yield
-
-
-@contextlib.contextmanager
-def _keys_added_while_running_are_dropped() -> Iterator[None]:
-    done = WorkQueue.done
-
-    def forgets(self: WorkQueue, key: Any) -> None:
-        self._again.pop(key, None)
-        done(self, key)
-
-    with mock.patch.object(WorkQueue, "done", forgets):
-        yield
-
-
-def _route_without(resource: Resource) -> Removal:
-    silent: Callable[..., Iterator[Any]] = lambda *_: iter(())  # noqa: E731
-    return lambda: mock.patch.dict(routes._ROUTES, {resource: silent})
-
-
-def _demand_ignoring_holders(*arguments: Any) -> claims.ClaimDemand:
-    return replace(claim_demand(*arguments), held={}, staying={})
-
-
-_judge = eligibility.judge
-
-
-def _accepting_all(*arguments: Any, **options: Any) -> Mapping[str, eligibility.Verdict]:
-    """Refusals are told, and acted upon all the same."""
-    return {
-        name: replace(verdict, demand=replace(verdict.demand, freeze=holdings.Freeze.NOTHING))
-        for name, verdict in _judge(*arguments, **options).items()
-    }
-
-
-def _unrecorded_pools_count() -> Removal:
-    def pools(*arguments: Any) -> list[Any]:
-        return [
-            each
-            if each.status.observed_generation
-            else each.model_copy(update={"status": each.status.model_copy(update={"observed_generation": 1})})
-            for each in pools_of_class(*arguments)
-        ]
-
-    return _instead(capacity, "pools_of_class", pools)
-
-
-_used: Callable[..., dict[str, int]] = holdings.blocks_held_by_node
-
-
-def _held_only(each: Any) -> dict[str, int]:
-    return _used([holding for holding in each if holding.held])
-
-
-class _Unbounded(placement.Room):
-    def __init__(self, *arguments: Any) -> None:
-        super().__init__(*arguments)
-        self.blocks = 1_000
-
-
-async def _publish_always(self: Context, ref: Ref, observed: JsonObject, status: Any) -> None:
-    await self.cluster.replace_status(
-        ref,
-        Precondition(observed["metadata"]["uid"], observed["metadata"]["resourceVersion"]),
-        {**observed, "status": status.to_wire()},
-    )
-
-
-_LAGGING = {"late_writes": 0.4, "delivery": 0.15, "lost_events": 0.1}
-_RACES = Focus(2, _LAGGING, ("scale", "delete_instance", "make_instance"))
-_TAKERS = Focus(2, {"delivery": 0.3}, ("lose_gpus", "add_node", "make_instance", "scale", "foreign_pod"))
-_OLD_NEWS = Focus(weather={"shuffled": 0.5, "twice_told": 0.4, "delivery": 0.4})
-_BLIND = Focus(1, weather={"delivery": 0.1, "late_writes": 0.0})
-_NODES = Focus(2, actions=("lose_gpus", "order_more", "add_node", "make_pool"), weather={"delivery": 1.0})
-_SWAPS = Focus(1, actions=("lose_gpus", "lose_gpus", "add_node", "delete_instance"), weather={"late_writes": 0.0})
-_REPEATS = Focus(1, {"late_writes": 0.6, "write_faults": 0.0}, ("scale", "scale"))
-_NAMESAKES = Focus(1, actions=("make_anew", "delete_instance", "make_instance"), weather={"late_writes": 0.6})
-_TERMS = Focus(actions=("wait_long", "order_more", "scale"))
 
 ALONE: tuple[Guard, ...] = (
-    Guard("resourceVersion of node writes (C2)", _without_precondition(NODES)),
-    Guard("resourceVersion of pool status writes (C2)", _without_precondition(COMPUTE_UNIT_POOLS)),
-    Guard("claims are written on the node version they were planned on", _newest_version_at_write(), focus=_NODES),
-    Guard("confirm held: the record, before a member runs", _instead(instance, "_confirm_held", _yes), focus=_RACES),
+    Guard(
+        "resourceVersion of node writes (C2)",
+        removals.without_precondition(NODES),
+        races.two_operators_claim_one_node,
+        "I1 taken",
+    ),
+    Guard(
+        "resourceVersion of pool status writes (C2)",
+        removals.without_precondition(COMPUTE_UNIT_POOLS),
+        races.two_operators_write_one_record,
+        "C7",
+    ),
+    Guard(
+        "claims are written on the node version they were planned on",
+        removals.newest_version_at_write(),
+        races.claims_are_planned_on_one_version_and_written_on_another,
+        "I1 taken",
+    ),
+    Guard(
+        "confirm held: the record, before a member runs",
+        removals.instead(instance, "confirm_held", removals.yes),
+        races.a_create_is_slow_and_its_holding_goes_to_another,
+        "holding first",
+    ),
+    Guard(
+        "confirm held: where the member was made for, before it runs",
+        removals.anywhere(),
+        races.a_create_is_slow_and_its_name_is_given_again,
+        "GPUs",
+    ),
     Guard(
         "confirm held: the claim, before a member runs",
-        _instead(instance, "blocks_held_by_node", _none_held),
-        focus=_TAKERS,
+        removals.instead(confirmation, "blocks_held_by_node", removals.none_held),
+        races.idle_claims_are_given_back_while_they_are_granted,
+        "claim first",
     ),
-    Guard("confirm not held, before a member without a holding goes", _instead(instance, "_confirm_not_held", _done)),
     Guard(
-        "confirm releases on the newest wish (C5)", _instead(pool, "_confirm_releases", _done), focus=Focus(operators=2)
+        "confirm held: the order of the record, where there are fewer blocks than held",
+        removals.instead(confirmation, "may_run", removals.true),
+        amounts.a_node_comes_back_with_less_room,
+        "claim first",
     ),
-    Guard("plan and write are one step per class (lock)", _instead(Context, "domain", _no_lock), focus=_NODES),
-    Guard("confirmed gone: pods and member, live (C7)", _released_unseen(pods=False, member=False)),
-    Guard("confirmed gone: the pods are listed (C7)", _released_unseen(pods=False, member=True)),
-    Guard("foreign pods are listed before a claim (C11)", _instead(capacity, "_check_foreign_pods", _done)),
-    Guard("claims of a pool that is gone stay while in use", _instead(capacity, "occupied", lambda *_, **__: {})),
-    Guard("a pool that has not reported yet neither claims nor loses", _unrecorded_pools_count()),
-    Guard("no member is touched while its pool has no record", _instead(instance, "_live_holdings", _record_or_none)),
-    Guard("claims that members hold are not given back", _instead(capacity, "claim_demand", _demand_ignoring_holders)),
+    Guard(
+        "confirm not held, before a member without a holding goes",
+        removals.instead(instance, "confirm_not_held", removals.done),
+        views.an_old_record_does_not_show_a_holding,
+        "R3",
+    ),
+    Guard(
+        "confirm releases on the newest wish (C5)",
+        removals.instead(pool, "_intent", removals.nothing),
+        views.an_old_wish_asks_for_less,
+        "C5",
+    ),
+    Guard(
+        "confirm releases on the nodes as they are (N1)",
+        removals.instead(pool, "_health", removals.nothing),
+        views.an_old_node_is_still_unready,
+        "C5",
+    ),
+    Guard(
+        "plan and write are one step per class (lock)",
+        removals.instead(Context, "domain", removals.no_lock),
+        races.claims_are_given_back_while_the_same_process_grants_them,
+        "I1 taken",
+    ),
+    Guard(
+        "what was written with an unknown outcome is read before the next plan",
+        removals.instead(Doubts, "all", removals.nothing_known),
+        amounts.an_answer_is_lost_between_two_plans,
+        "I1 taken",
+    ),
+    Guard(
+        "confirmed gone: pods and member, live (C7)",
+        removals.released_unseen(pods=False, member=False),
+        views.a_member_was_never_seen,
+        "C7 pods",
+    ),
+    Guard(
+        "confirmed gone: the pods are listed (C7)",
+        removals.released_unseen(pods=False, member=True),
+        views.a_pod_was_never_seen,
+        "C7 pods",
+    ),
+    Guard(
+        "confirmed gone: a namesake in another pool is not waited for",
+        removals.instead(pool, "_is_of", removals.is_there),
+        records.an_instance_is_made_anew_in_another_pool,
+        "leak",
+    ),
+    Guard(
+        "foreign pods are listed before a claim (C11)",
+        removals.instead(capacity, "_check_foreign_pods", removals.done),
+        views.a_foreign_pod_was_never_seen,
+        "C11",
+    ),
+    Guard(
+        "claims of a pool that is gone stay while in use",
+        removals.instead(capacity, "occupied", lambda *_, **__: {}),
+        records.a_pool_goes_while_its_members_run,
+        "I1 taken",
+    ),
+    Guard(
+        "what runs for a pool that is gone is nobody else's, without a claim as well",
+        removals.instead(capacity, "with_unclaimed_use", removals.nodes_as_they_are),
+        records.a_pool_and_its_claims_are_lost,
+        "GPUs",
+    ),
+    Guard(
+        "a pool that has not reported yet neither claims nor loses",
+        removals.unrecorded_pools_count(),
+        records.claims_are_planned_before_a_lost_record_is_rebuilt,
+        "I1 taken",
+    ),
+    Guard(
+        "a lost record is made anew from what the API server lists (C2)",
+        removals.instead(pool, "_list_members_of_lost_record", removals.done),
+        records.a_record_is_lost_before_its_members_are_seen,
+        "GPUs",
+    ),
+    Guard(
+        "no member is touched while its pool has no record",
+        removals.instead(confirmation, "live_holdings", removals.record_or_none),
+        records.members_are_planned_before_a_lost_record_is_rebuilt,
+        "R3",
+    ),
+    Guard(
+        "claims that members hold are not given back",
+        removals.instead(capacity, "claim_demand", removals.demand_ignoring_holders),
+        amounts.more_is_held_than_is_left_of_the_contract,
+        "I1 taken",
+    ),
     Guard(
         "nodes that only lose claims are written first (I2)",
-        _instead(claims._Ledger, "_grows", lambda *_: False),
-        focus=_SWAPS,
+        removals.instead(claims._Ledger, "_grows", lambda *_: False),
+        amounts.claims_move_between_nodes,
+        "I2 claims",
     ),
-    Guard("what is being released is still in use (C7)", _instead(placement, "blocks_held_by_node", _held_only)),
-    Guard("no more is granted than is contracted (I2)", _instead(admission, "Room", _Unbounded), focus=_TERMS),
-    Guard("the minimum is granted whole (C6)", _instead(admission._Admission, "_next_batch", lambda _self, one: [one])),
-    Guard("a refused instance keeps what it has", _instead(pool_plan, "judge", _accepting_all)),
+    Guard(
+        "what is being released is still in use (C7)",
+        removals.instead(placement, "blocks_held_by_node", removals.held_only),
+        amounts.blocks_are_asked_for_while_they_are_released,
+        "I1 holders",
+    ),
+    Guard(
+        "no more is granted than is contracted (I2)",
+        removals.instead(admission, "Room", removals.Unbounded),
+        amounts.more_is_claimed_than_is_left_of_the_contract,
+        "I2 held",
+    ),
+    Guard(
+        "the minimum is granted whole (C6)",
+        removals.instead(admission._Admission, "_next_batch", lambda _self, one: [one]),
+        amounts.there_is_room_for_half_of_the_minimum,
+        "C6",
+    ),
+    Guard(
+        "a refused instance keeps what it has",
+        removals.instead(pool_plan, "judge", removals.accepting_all),
+        amounts.fewer_than_the_minimum_are_asked_for,
+        "I3",
+    ),
     Guard(
         "a former incarnation's holdings are released",
-        _instead(pool_world, "_without_former_owners", _as_they_are),
-        focus=_NAMESAKES,
+        removals.instead(pool_world, "_without_former_owners", removals.as_they_are),
+        records.an_instance_is_made_anew,
+        "leak",
     ),
-    Guard("growth runs what the others run (R1, R3)", _instead(members, "current_revision", lambda _o, _u, new: new)),
-    Guard("the store never goes back", _observes_anything, focus=_OLD_NEWS),
-    Guard("one's own writes are seen at once", _instead(RememberingCluster, "_remembered", _forgetful), focus=_BLIND),
-    Guard("keys that are added while they run, run again", _keys_added_while_running_are_dropped),
-    Guard("deadlines", _instead(Deadlines, "set", _nothing), focus=_TERMS),
-    Guard("a status that is there already is not written (I8)", _instead(Context, "publish", _publish_always)),
-    Guard("pods that go wake their pool", _route_without(PODS)),
-    Guard("nodes that change wake class and pools", _route_without(NODES)),
-    Guard("a pool's verdicts wake its instances", _instead(Board, "post", lambda *_: set())),
+    Guard(
+        "growth runs what the others run (R1, R3)",
+        removals.instead(members, "current_revision", lambda _o, _u, new: new),
+        records.an_offering_is_edited_before_growth,
+        "R3",
+    ),
+    Guard(
+        "a template that is lost is read back from who runs it (R1)",
+        removals.instead(children, "template_of", removals.lost),
+        records.a_template_is_lost_after_an_edit_of_the_offering,
+        "I8",
+    ),
+    Guard("the store never goes back", removals.observes_anything, views.old_news_comes_late, "leak"),
+    Guard(
+        "keys that are added while they run, run again",
+        removals.keys_added_while_running_are_dropped,
+        views.news_comes_while_a_key_is_worked_on,
+        "leak",
+    ),
+    Guard(
+        "deadlines",
+        removals.instead(Deadlines, "set", removals.nothing),
+        wakes.a_node_fails_when_its_time_is_over,
+        "N1",
+    ),
+    Guard(
+        "a status that is there already is not written (I8)",
+        removals.instead(Context, "publish", removals.publish_always),
+        wakes.an_instance_waits,
+        "I8",
+    ),
+    Guard(
+        "pods that go wake their pool", removals.route_without(PODS), wakes.the_last_pod_goes_after_its_member, "leak"
+    ),
+    Guard("nodes that change wake class and pools", removals.route_without(NODES), wakes.a_node_is_added, "C4"),
+    Guard(
+        "claims that come back wake who waits for them",
+        removals.instead(routes, "_waiting_for_a_claim", removals.no_keys),
+        wakes.a_claim_comes_back,
+        "suspend",
+    ),
+    Guard(
+        "a pool's verdicts wake its instances",
+        removals.instead(Board, "post", lambda *_: set()),
+        wakes.an_instance_waits,
+        "true reason",
+    ),
 )
 IN_DEPTH: tuple[Guard, ...] = (
+    Guard(
+        "one's own writes are seen at once",
+        removals.instead(RememberingCluster, "_remembered", removals.forgetful),
+        behind="every write names the version it was decided on; without it more of them conflict",
+    ),
     Guard(
         "members are deleted in the foreground",
         lambda: mock.patch("tests.fakes.cluster.OWNING", frozenset()),
@@ -302,30 +270,39 @@ IN_DEPTH: tuple[Guard, ...] = (
     ),
     Guard(
         "uid of member deletes",
-        _without_precondition(STATEFUL_SETS, uid=True),
-        behind="only a delete that is under way for longer than a release and a new start would meet the namesake: not "
-        "reached within 1,000 seeds",
-        focus=_REPEATS,
+        removals.without_precondition(STATEFUL_SETS, uid=True),
+        behind="only a delete that is under way for longer than a release and a new start would meet the namesake",
     ),
     Guard(
         "confirmed gone: the member is read live",
-        _released_unseen(pods=True, member=False),
+        removals.released_unseen(pods=True, member=False),
         behind="a StatefulSet that was overlooked has no replicas yet: they come only after the holding is confirmed",
     ),
     Guard(
         "what was stumbled over is read anew",
-        _instead(Loop, "_look_again", _done),
+        removals.instead(Loop, "_look_again", removals.done),
         behind="the watch or the periodic LIST brings it later",
     ),
     Guard(
         "names that are taken are not given to new members",
-        _plan_of(members=frozenset()),
+        removals.plan_of(members=frozenset()),
         behind="the new member meets the old one at its creation and waits until that is gone",
     ),
     Guard(
         "children of a former owner are not adopted",
-        _instead(instance, "_owned_by", lambda _obj, _instance: True),
+        removals.instead(instance, "_owned_by", lambda _obj, _instance: True),
         behind="the garbage collector takes them with their owner, and they are made again",
-        focus=_NAMESAKES,
     ),
 )
+
+
+def table() -> str:
+    """For docs/testing.md."""
+    rows = [("guard that is taken out", "scene", "missed as"), ("---",) * 3]
+    rows += [
+        (guard.name, guard.scene.__name__.replace("_", " "), guard.missed_as)
+        for guard in ALONE
+        if guard.scene is not None
+    ]
+    rows += [(guard.name, "(in depth)", guard.behind) for guard in IN_DEPTH]
+    return "\n".join(f"| {' | '.join(row)} |" for row in rows)

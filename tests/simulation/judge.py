@@ -32,12 +32,15 @@ from tests.simulation.facts import (
     POOL,
     Held,
     PoolName,
+    by_node,
     claims_on,
     contracted_blocks,
+    doubled,
     gpus_on,
     held_by,
     is_usable,
     label,
+    moving,
     place,
     requested_gpus,
 )
@@ -129,11 +132,16 @@ class _Verdict:
         ]
         return any(place(each)[0] == pool[0] and label(each, POOL) == pool[1] for each in [*pods, *pinned])
 
+    @staticmethod
+    def _is_of(pool: PoolName, obj: JsonObject) -> bool:
+        return place(obj)[0] == pool[0] and label(obj, POOL) == pool[1]
+
     def _holdings(self) -> None:
         for at, pool in self.pools.items():
             for held in pool.holdings:
-                here = [pod for pod in self.pods if place(pod)[0] == at[0] and label(pod, MEMBER) == held.member]
-                exists = (at[0], held.member) in self.members
+                here = [pod for pod in self.pods if self._is_of(at, pod) and label(pod, MEMBER) == held.member]
+                member = self.members.get((at[0], held.member))
+                exists = member is not None and self._is_of(at, member)
                 if held.releasing and not here and not exists:
                     raise Violation("leak", f"{held.member} is gone and its holding in {at} is not")
                 owner = self.instances.get((at[0], held.instance))
@@ -174,7 +182,8 @@ class _Verdict:
                 bare = name in self.nodes and pool.claimed.get(name, 0) < held.on(name)
                 if bare and self._unclaimed(self.nodes[name]) >= held.on(name):
                     raise Violation("N2", f"{held.member} holds unclaimed blocks of {name}, and they are free")
-        lost = sum(each.on(name) for each in pool.holdings for name in each.nodes if name not in pool.claimed)
+        # Held without a claim, all or in part: they count, for I2 must hold when they can be claimed again.
+        lost = sum(max(0, held - pool.claimed.get(name, 0)) for name, held in by_node(pool.holdings).items())
         missing = pool.contracted - sum(pool.claimed.values()) - lost
         for name, node in self.nodes.items():
             if missing > 0 and is_usable(node) and self._unclaimed(node) > 0:
@@ -192,7 +201,22 @@ class _Verdict:
             for pod in self.cluster.all_stored(PODS)
             if not label(pod, MEMBER) and pod["spec"].get("nodeName") == name
         )
-        return gpus_on(node) - sum(claims_on(node).values()) - foreign
+        return gpus_on(node) - sum(claims_on(node).values()) - foreign - self._left_of_pools(node)
+
+    def _left_of_pools(self, node: JsonObject) -> int:
+        """What members of pools that are gone use without a claim: their node has lost it."""
+        name = node["metadata"]["name"]
+        used: dict[PoolName, int] = {}
+        for member in self.members.values():
+            at = (place(member)[0], label(member, POOL))
+            pinned = (member["metadata"].get("annotations") or {}).get(NODES_OF_MEMBER, "").split(",")
+            if at not in self.pools and name in pinned and member["spec"]["replicas"]:
+                used[at] = used.get(at, 0) + requested_gpus(member["spec"]["template"])
+        claims = claims_on(node)
+        return sum(
+            max(0, gpus - sum(blocks for (pool, _), blocks in claims.items() if pool == at))
+            for at, gpus in used.items()
+        )
 
     # ------------------------------------------------------------------------------------------------------- instances
 
@@ -208,7 +232,11 @@ class _Verdict:
             raise Violation("true reason", f"{name}: {says['Accepted']}")
         if pool is None:
             return
+        former = doubled(pool.holdings)
         held = [each for each in pool.holdings if each.instance == name and not each.releasing]
+        held = [each for each in held if each.member not in former]
+        if moving(pool.body, "Executing", "RolledBack"):
+            return  # blocks are kept for the steps of a change set, until it ends or its time is over
         if refused:
             self._refused(obj, pool, len(held), refused)
             return
@@ -282,16 +310,34 @@ class _Verdict:
                 continue  # its node is gone, and there is no other
             if member is None:
                 raise Violation("C2", f"{each.member} holds blocks and does not exist")
-            here = all(self._is_usable(node) and pool.claimed.get(node, 0) >= each.on(node) for node in each.nodes)
+            here = all(self._is_usable(node) and self._has_blocks(pool, each, node) for node in each.nodes)
             if here and member["spec"]["replicas"] != (0 if suspended else 1):
                 raise Violation("suspend", f"{each.member} has {member['spec']['replicas']} replicas")
-            running += (member.get("status") or {}).get("readyReplicas", 0)
+            # A pod that is stuck on a dead node counts in the StatefulSet's status, and serves nobody (R2).
+            going = any(
+                label(pod, MEMBER) == each.member and pod["metadata"].get("deletionTimestamp")
+                for pod in self.pods
+                if place(pod)[0] == namespace
+            )
+            running += 0 if going else (member.get("status") or {}).get("readyReplicas", 0)
         moving = len(held) > obj["spec"]["instances"]
         releasing = moving or any(each.releasing and each.instance == name for each in pool.holdings)
         if says["status"] != "True" and not releasing and (suspended or running >= obj["spec"]["instances"]):
             raise Violation("true reason", f"{name} has all it asks for: {says}")
         if says["status"] == "True" and not suspended and running < obj["spec"]["instances"]:
             raise Violation("true reason", f"{name} is Ready with {running} of {obj['spec']['instances']} members")
+
+    def _has_blocks(self, pool: _PoolFacts, mine: Held, node: str) -> bool:
+        """Fewer blocks may be claimed than held, where a node came back with others on it. Who runs there has them, then
+        who comes first on record; the rest waits."""
+        first = pool.holdings.index(mine)
+        pods = {label(pod, MEMBER) for pod in self.pods}
+        taken = sum(
+            each.on(node)
+            for number, each in enumerate(pool.holdings)
+            if number <= first or each.releasing or each.member in pods
+        )
+        return taken <= pool.claimed.get(node, 0)
 
     def _alike(self) -> None:
         """R1, R3: the members of one instance run one template, whatever became of the offering meanwhile."""

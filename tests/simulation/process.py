@@ -50,9 +50,9 @@ Note = Callable[..., None]
 
 
 @types.coroutine
-def pause() -> Generator[None, None, None]:
-    """Let the scheduler decide who goes on."""
-    yield
+def pause(before: str = "") -> Generator[str, None, None]:
+    """Let the scheduler decide who goes on; it is told which call comes `before` anything else, if one does."""
+    yield before
 
 
 @dataclass(slots=True)
@@ -92,17 +92,24 @@ class Request:
 
     def carry_out(self) -> None:
         try:
-            while True:
-                self.coroutine.send(None)
-        except StopIteration as end:
-            self.answer = end.value
+            self.answer = _carried_out(self.coroutine)
         except ApiError as error:
             self.error = error
         self.done = True
 
 
+def _carried_out(write: Coroutine[Any, Any, Any]) -> Any:
+    """A write takes effect at once: its moment is that of the call."""
+    try:
+        while True:
+            write.send(None)
+    except StopIteration as end:
+        return end.value
+
+
 class FaultyPort:
-    """The Cluster port of one process: every call is a point of interleaving, and may fail in every way that it can."""
+    """The Cluster port of one process: every call may fail in every way that it can, and others may go on
+    before it is carried out and before its answer arrives."""
 
     def __init__(self, process: Process) -> None:
         self._cluster, self._weather, self._chance = process.cluster, process.weather, process.chance
@@ -127,7 +134,7 @@ class FaultyPort:
         return found
 
     async def create(self, resource: Resource, body: Mapping[str, Any]) -> JsonObject:
-        words = f"create {resource.kind} {body['metadata']['name']}"
+        words = f"create {Ref(resource, body['metadata'].get('namespace', ''), body['metadata']['name'])}"
         made: JsonObject = await self._write(words, lambda: self._cluster.create(resource, body))
         return made
 
@@ -144,13 +151,14 @@ class FaultyPort:
         await self._write(f"delete {ref}", lambda: self._cluster.delete(ref, precondition))
 
     async def _read(self, verb: str, what: object) -> None:
-        await pause()
+        await pause(f"{verb} {what}")
         if self._chance.random() < self._weather.read_faults:
             self._note("read fault", verb, str(what))
             raise Unavailable("simulated: no answer to a read")
 
     async def _write(self, words: str, call: Call) -> Any:
         weather, chance = self._weather, self._chance
+        await pause(words)
         if weather.late_writes and chance.random() < weather.late_writes:
             return await self._late_write(words, call)
         fault = chance.randrange(6) if chance.random() < weather.write_faults else None
@@ -165,7 +173,7 @@ class FaultyPort:
                 raise Throttled("simulated: too many requests", retry_after=chance.uniform(0.5, 5.0))
             case 3:
                 raise OutcomeUnknown("simulated: time-out, not carried out")
-        answer = await call()
+        answer = _carried_out(call())
         self._note("wrote", words)
         await pause()
         if fault is not None:
@@ -188,12 +196,13 @@ class FaultyPort:
 
 @dataclass(slots=True, eq=False)
 class Task:
-    """`waits_for`: what it stands still for (a lock), if not for the scheduler alone."""
+    """`waits_for`: what it stands still for (a lock), if not for the scheduler alone; `before`: the call that is next."""
 
     words: str
     coroutine: Coroutine[Any, Any, Any]
     key: Key | None = None
     waits_for: asyncio.Future[Any] | None = None
+    before: str = ""
 
     @property
     def ready(self) -> bool:
@@ -221,6 +230,7 @@ class Process:
     tasks: list[Task] = field(default_factory=list)
     watches: dict[Resource, deque[tuple[Resource, str, JsonObject]]] = field(default_factory=dict)
     alive: bool = True
+    unheard: int = 0
 
     def __post_init__(self) -> None:
         self.store = Store(INDEXES)
@@ -257,6 +267,7 @@ class Process:
                 for obj in self.cluster.all_stored(resource)
                 if matches_labels(selector, obj["metadata"].get("labels") or {})
             )
+            self.unheard += len(self.watches[resource])
         self.cluster.subscribe(self._watched)
         self.loop.open()
         self.note(self.name, "leads")
@@ -288,15 +299,40 @@ class Process:
         self.run_on(ready[self.chance.randrange(len(ready))] if len(ready) > 1 else ready[0])
         return True
 
+    def take_up(self, key: Key) -> Task:
+        """Work on this key before all others."""
+        queue = self.loop.queue
+        queue.add(key)
+        others = []
+        while (taken := queue.take()) != key:
+            assert taken is not None, f"{key} is being worked on already"
+            others.append(taken)
+        for each in others:
+            queue.done(each)
+            queue.add(each)
+        task = Task(str(key), self.loop.reconcile(key), key)
+        self.tasks.append(task)
+        return task
+
     def run_on(self, task: Task) -> None:
         try:
-            task.waits_for = task.coroutine.send(None)
+            at = task.coroutine.send(None)
+            task.before, task.waits_for = (at, None) if isinstance(at, str) else ("", at)
             while task.words == "start" and self.chance.random() < 0.9:
                 task.coroutine.send(None)
         except (StopIteration, ApiError):
             self.tasks.remove(task)
             if task.key is not None:
                 self.loop.queue.done(task.key)
+
+    def fails(self, task: Task, error: ApiError) -> None:
+        """What it waits for answers with this."""
+        try:
+            task.coroutine.throw(error)
+        except StopIteration:
+            self.tasks.remove(task)
+            assert task.key is not None, "the loop deals with the failures of its keys"
+            self.loop.queue.done(task.key)
 
     def list_again(self, resource: Resource) -> None:
         """One turn of the periodic LIST-diff."""
@@ -321,12 +357,13 @@ class Process:
         selector = LABEL_SELECTORS.get(resource, "")
         if not selector or matches_labels(selector, obj["metadata"].get("labels") or {}):
             self.watches[resource].append((resource, event, obj))
+            self.unheard += 1
 
     def hear(self) -> bool:
         """Some events of one resource arrive; some are lost, come twice, or too early."""
-        waiting = [resource for resource, events in self.watches.items() if events]
-        if not waiting:
+        if not self.unheard:
             return False
+        waiting = [resource for resource, events in self.watches.items() if events]
         if self.weather.delivery == 1.0:
             for resource in waiting:
                 self._hear(self.watches[resource])
@@ -340,22 +377,27 @@ class Process:
             if weather.shuffled and chance.random() < weather.shuffled:
                 events.rotate(-chance.randrange(len(events)))
             resource, event, obj = events.popleft()
+            self.unheard -= 1
             if weather.lost_events and chance.random() < weather.lost_events:
                 self.note(self.name, "never hears", event, resource.kind, obj["metadata"]["name"])
                 continue
             if weather.twice_told and chance.random() < weather.twice_told:
                 events.append((resource, event, obj))
+                self.unheard += 1
             self._tell(resource, event, obj)
             if not events:
                 break
 
-    def hear_everything(self) -> bool:
-        heard = False
-        for events in self.watches.values():
+    def hear_everything(self, *resources: Resource) -> bool:
+        """All events (of these resources, if some are named) as they were sent; False if there are none."""
+        if not self.unheard:
+            return False
+        for resource in resources or self.watches:
+            events = self.watches[resource]
             while events:
+                self.unheard -= 1
                 self._tell(*events.popleft())
-                heard = True
-        return heard
+        return True
 
     def _tell(self, resource: Resource, event: str, obj: JsonObject) -> None:
         (self.store.forget if event == "DELETED" else self.store.observe)(resource, obj)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 
 from reserved_capacity.ports import (
@@ -13,220 +14,290 @@ from reserved_capacity.ports import (
     MODEL_INSTANCES,
     NODES,
     POD_DISRUPTION_BUDGETS,
+    PODS,
     SERVICES,
     STATEFUL_SETS,
+    JsonObject,
     Ref,
+    Resource,
 )
-from tests.fakes.cluster import Fault, SimulatedCrash
-from tests.integration.world import World, pool
+from tests.fakes.cluster import FakeCluster, Fault
+from tests.fakes.controllers import FakeControllers
+from tests.integration.world import Clock, World, pool
 from tests.simulation.checker import Checker
 from tests.simulation.facts import claims_on, held_by
 
 _ROUNDS = 400
 
 
+Act = Callable[[World], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Story:
+    """What users and machines do, act by act; after each the world settles. `begins`: what has happened before."""
+
+    name: str
+    acts: tuple[Act, ...]
+    begins: tuple[Act, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """The cluster at one moment, in the middle of what follows an act. What else there was, a crash takes with it."""
+
+    act: int
+    version: int
+    cluster: FakeCluster
+    moment: datetime
+    pods_made: tuple[str, ...]
+    becomes_ready: Callable[[JsonObject], bool]
+    checker: Checker
+
+
 @dataclass(slots=True)
 class Stage:
-    """A world with one operator that dies at one write, and the invariants watched at every change."""
+    """A world with one operator, and the invariants watched at every change. `frames`: before each write of the
+    operator, and after each turn that wrote something; kept while `films`."""
 
-    world: World = field(default_factory=World)
-    checker: Checker = field(init=False)
-    crashes: int = 0
-    doomed: bool = False
+    world: World
+    films: bool = False
+    frames: list[Frame] = field(default_factory=list)
+    checker: Checker = field(kw_only=True)
+    _act: int = -1
 
     def __post_init__(self) -> None:
         self.world.cluster.shares = True
-        self.checker = Checker(self.world.cluster)
-        self.world.cluster.subscribe(self.checker.saw)
+        self.world.cluster.faults.append(Fault(matches=self._before_a_write))
+        self.world.start_operator()
 
-    async def settle(self) -> None:
-        """Until nothing is left to do; whoever dies is followed by a new operator."""
-        for _ in range(_ROUNDS):
-            try:
-                busy = await self._turn()
-            except SimulatedCrash:
-                self._restart()
-                continue
-            if self.doomed:
-                self.doomed = False
-                self._restart()
-            elif not busy and not self.world.controllers.step_now() and not self._operator().wait_for_retries():
-                return
-            self.checker.raise_if_broken()
-        raise AssertionError("the world does not settle")
-
-    async def _turn(self) -> bool:
-        self.checker.actor = self
-        try:
-            busy: bool = await self._operator().turn()
-            return busy
-        finally:
-            self.checker.actor = None
-            self.checker.raise_if_broken()
-
-    def _operator(self) -> Any:
-        return self.world.operators[0] if self.world.operators else self.world.start_operator()
-
-    def _restart(self) -> None:
-        self.crashes += 1
-        self.world.kill_operators()
-        self.world.cluster.subscribe(self.checker.saw)
-        self.world.start_operator(seed=self.crashes)
-
-    def doom(self) -> bool:
-        """The operator dies when its present turn is over."""
-        self.doomed = True
-        return True
-
-
-Story = Callable[[Stage], Awaitable[None]]
-
-
-async def buys_and_places(stage: Stage) -> None:
-    stage.world.apply_instance("chat", "gpt-4-turbo", 2)
-    await stage.settle()
-
-
-async def waits_for_a_release(stage: Stage) -> None:
-    await buys_and_places(stage)
-    stage.world.apply_instance("fast", "gpt-3.5-turbo", 1)
-    stage.world.scale("chat", 0)
-    await stage.settle()
-
-
-async def suspends_and_resumes(stage: Stage) -> None:
-    await buys_and_places(stage)
-    stage.world.edit_instance("chat", {"suspend": True})
-    await stage.settle()
-    stage.world.edit_instance("chat", {"suspend": False})
-    await stage.settle()
-
-
-async def deletes_an_instance(stage: Stage) -> None:
-    await buys_and_places(stage)
-    stage.world.delete_instance("chat")
-    await stage.settle()
-
-
-async def deletes_the_pool(stage: Stage) -> None:
-    await buys_and_places(stage)
-    stage.world.cluster.user_delete(Ref(COMPUTE_UNIT_POOLS, "acme", "prod"))
-    await stage.settle()
-    stage.world.delete_instance("chat")
-    await stage.settle()
-
-
-async def loses_a_node_that_returns(stage: Stage) -> None:
-    await buys_and_places(stage)
-    stage.world.cluster.user_delete(Ref(NODES, "", "gpu-0"))
-    await stage.settle()
-    stage.world.add_node("gpu-0")
-    await stage.settle()
-
-
-async def leaves_a_cordoned_node(stage: Stage) -> None:
-    await buys_and_places(stage)
-    stage.world.cluster.user_patch(Ref(NODES, "", "gpu-0"), {"spec": {"unschedulable": True}})
-    await stage.settle()
-    stage.world.cluster.user_patch(Ref(NODES, "", "gpu-0"), {"spec": {"unschedulable": None}})
-    await stage.settle()
-
-
-async def two_pools_compete(stage: Stage) -> None:
-    await buys_and_places(stage)
-    stage.world.cluster.user_create(COMPUTE_UNIT_POOLS, pool("late", cu=1200, commitment="po-2"))
-    stage.world.apply_instance("fast", "gpt-3.5-turbo", 8, pool_ref="late")
-    await stage.settle()
-    stage.world.delete_instance("chat")
-    stage.world.cluster.user_delete(Ref(COMPUTE_UNIT_POOLS, "acme", "prod"))
-    await stage.settle()
-
-
-async def grows(stage: Stage) -> None:
-    stage.world.apply_instance("fast", "gpt-3.5-turbo", 1)
-    await stage.settle()
-    stage.world.scale("fast", 4)
-    await stage.settle()
-    order = {"id": "po-2", "computeUnits": 200, "term": "OneYear", "provisionBy": "2026-03-01"}
-    first = stage.world.get(COMPUTE_UNIT_POOLS, "prod", "acme")["spec"]["commitments"]
-    ref = Ref(COMPUTE_UNIT_POOLS, "acme", "prod")
-    stage.world.cluster.user_patch(ref, {"spec": {"commitments": [*first, order]}})
-    stage.world.scale("fast", 8)
-    await stage.settle()
-
-
-async def makes_a_namesake(stage: Stage) -> None:
-    await buys_and_places(stage)
-    stage.world.delete_instance("chat")
-    stage.world.apply_instance("chat", "gpt-4-turbo", 2)
-    await stage.settle()
-
-
-async def makes_the_pool_anew(stage: Stage) -> None:
-    await buys_and_places(stage)
-    stage.world.cluster.user_delete(Ref(COMPUTE_UNIT_POOLS, "acme", "prod"))
-    stage.world.cluster.user_create(COMPUTE_UNIT_POOLS, pool())
-    await stage.settle()
-
-
-async def loses_the_pools_status(stage: Stage) -> None:
-    await buys_and_places(stage)
-    stage.world.cluster.user_patch(Ref(COMPUTE_UNIT_POOLS, "acme", "prod"), {"status": None}, status=True)
-    await stage.settle()
-
-
-STORIES: tuple[Story, ...] = (
-    buys_and_places,
-    waits_for_a_release,
-    suspends_and_resumes,
-    deletes_an_instance,
-    deletes_the_pool,
-    loses_a_node_that_returns,
-    leaves_a_cordoned_node,
-    two_pools_compete,
-    grows,
-    makes_a_namesake,
-    makes_the_pool_anew,
-    loses_the_pools_status,
-)
-
-
-def not_sent(_stage: Stage, at: int) -> Fault:
-    return Fault(before=SimulatedCrash(), skip=at)
-
-
-def answer_lost(_stage: Stage, at: int) -> Fault:
-    return Fault(after=SimulatedCrash(), skip=at)
-
-
-def answered(stage: Stage, at: int) -> Fault:
-    """The write has its answer, and what follows from it in this turn happens; then the process is gone."""
-    return Fault(matches=_Count(stage, at))
-
-
-VARIANTS: tuple[Callable[[Stage, int], Fault], ...] = (not_sent, answer_lost, answered)
-
-
-@dataclass(slots=True)
-class _Count:
-    stage: Stage
-    left: int
-
-    def __call__(self, _verb: str, _ref: Ref) -> bool:
-        self.left -= 1
-        if self.left == -1:
-            self.stage.doom()
+    def _before_a_write(self, _verb: str, _ref: Ref) -> bool:
+        self._film()
         return False
 
+    def _film(self) -> None:
+        cluster, controllers = self.world.cluster, self.world.controllers
+        if not self.films or (self.frames and self.frames[-1].version == cluster.version):
+            return
+        held = cluster.copy()
+        self.frames.append(
+            Frame(
+                self._act,
+                cluster.version,
+                held,
+                self.world.clock.moment,
+                tuple(controllers.pods_made),
+                controllers.becomes_ready,
+                self.checker.copy(held),
+            )
+        )
 
-async def play(story: Story, variant: Callable[[Stage, int], Fault] | None = None, at: int = 0) -> Stage:
-    stage = Stage()
-    stage.world.seed()
-    if variant is not None:
-        stage.world.cluster.faults.append(variant(stage, at))
-    stage.world.start_operator()
-    await story(stage)
+    async def play(self, acts: Sequence[Act], *, first: int = 0) -> None:
+        """The acts from `first` on; before it, what an earlier one has begun comes to its end."""
+        await self.settle()
+        for number, act in enumerate(acts[first:], start=first):
+            self._act = number
+            self.checker.actor = None
+            act(self.world)
+            await self.settle()
+
+    async def settle(self) -> None:
+        operator = self.world.operators[0]
+        for _ in range(_ROUNDS):
+            written = len(self.world.cluster.writes)
+            self.checker.actor = self
+            busy = await operator.turn()
+            self.checker.actor = None
+            if len(self.world.cluster.writes) > written:
+                self._film()
+            self.checker.raise_if_broken()
+            if not busy and not self.world.controllers.step_now() and not operator.wait_for_retries():
+                return
+        raise AssertionError("the world does not settle")
+
+
+async def opened(story: Story) -> Stage:
+    """All has happened that the story begins with. It is filmed from the first write of the operator on, if the story
+    begins with nothing."""
+    world = World(Clock())
+    checker = Checker(world.cluster)
+    world.cluster.subscribe(checker.saw)
+    world.seed()
+    stage = Stage(world, films=not story.begins, checker=checker)
+    await stage.play(story.begins)
+    stage.films = True
     return stage
+
+
+async def undisturbed(story: Story) -> Stage:
+    stage = await opened(story)
+    await stage.play(story.acts)
+    return stage
+
+
+async def resumed(story: Story, frame: Frame) -> Stage:
+    """The operator has died there; a new one goes on, and so does the story."""
+    world = World(Clock(frame.moment))
+    world.cluster = frame.cluster.copy()
+    world.cluster.now = world.clock.now
+    made = [*frame.pods_made]
+    world.controllers = FakeControllers(world.cluster, becomes_ready=frame.becomes_ready, pods_made=made)
+    checker = frame.checker.copy(world.cluster)
+    world.cluster.subscribe(checker.saw)
+    stage = Stage(world, checker=checker)
+    await stage.play(story.acts, first=frame.act + 1)
+    return stage
+
+
+# --------------------------------------------------------------------------------------------------------------- acts
+
+
+def applies(name: str, model: str, count: int, **spec: Any) -> Act:
+    return lambda world: world.apply_instance(name, model, count, **spec)
+
+
+def edits(name: str, **spec: Any) -> Act:
+    return lambda world: world.edit_instance(name, spec)
+
+
+def deletes(resource: Resource, name: str) -> Act:
+    namespace = "acme" if resource.namespaced else ""
+    return lambda world: world.cluster.user_delete(Ref(resource, namespace, name))
+
+
+def together(*acts: Act) -> Act:
+    def act(world: World) -> None:
+        for each in acts:
+            each(world)
+
+    return act
+
+
+def adds_node(name: str) -> Act:
+    return lambda world: world.add_node(name)
+
+
+def cordons(name: str, *, back: bool = False) -> Act:
+    merge = {"spec": {"unschedulable": None if back else True}}
+    return lambda world: _discard(world.cluster.user_patch(Ref(NODES, "", name), merge))
+
+
+def loses_contact(name: str, *, back: bool = False) -> Act:
+    def act(world: World) -> None:
+        since = world.clock.now().strftime("%Y-%m-%dT%H:%M:%SZ")
+        ready = {"type": "Ready", "status": "True" if back else "Unknown", "lastTransitionTime": since}
+        world.cluster.user_patch(Ref(NODES, "", name), {"status": {"conditions": [ready]}}, status=True)
+
+    return act
+
+
+def evicts_pods(node: str) -> Act:
+    """As the taint manager does, when the pods' patience with the node is over."""
+
+    def act(world: World) -> None:
+        for pod in world.cluster.all_stored(PODS):
+            if pod["spec"].get("nodeName") == node:
+                world.cluster.user_delete(Ref(PODS, "acme", pod["metadata"]["name"]))
+
+    return act
+
+
+def minutes_pass(minutes: int) -> Act:
+    return lambda world: world.clock.forward(minutes=minutes)
+
+
+def buys(name: str, cu: int, order: str) -> Act:
+    return lambda world: _discard(world.cluster.user_create(COMPUTE_UNIT_POOLS, pool(name, cu=cu, commitment=order)))
+
+
+def orders_more(cu: int) -> Act:
+    def act(world: World) -> None:
+        order = {"id": "po-2", "computeUnits": cu, "term": "OneYear", "provisionBy": "2026-03-01"}
+        first = world.get(COMPUTE_UNIT_POOLS, "prod", "acme")["spec"]["commitments"]
+        ref = Ref(COMPUTE_UNIT_POOLS, "acme", "prod")
+        world.cluster.user_patch(ref, {"spec": {"commitments": [*first, order]}})
+
+    return act
+
+
+def loses_status(name: str) -> Act:
+    ref = Ref(COMPUTE_UNIT_POOLS, "acme", name)
+    return lambda world: _discard(world.cluster.user_patch(ref, {"status": None}, status=True))
+
+
+def come_up(*, but: str = "") -> Act:
+    """From now on pods become ready, but for those of one instance."""
+
+    def act(world: World) -> None:
+        world.controllers.becomes_ready = lambda pod: not but or not pod["metadata"]["name"].startswith(but)
+
+    return act
+
+
+def _discard(_: object) -> None:
+    return None
+
+
+# ------------------------------------------------------------------------------------------------------------- stories
+
+_SERVES = (applies("chat", "gpt-4-turbo", 2),)
+_FULL = (together(applies("chat", "gpt-4-turbo", 2), applies("fast", "gpt-3.5-turbo", 0)),)
+_THERE = {"changeSet": {"id": "there", "members": 2}}
+_BACK = {"changeSet": {"id": "back", "members": 2}}
+_MOVES = (edits("chat", instances=0, **_THERE), edits("fast", instances=6, **_THERE))
+
+STORIES = (
+    Story("buys and places", _SERVES),
+    Story("waits for a release", (together(applies("fast", "gpt-3.5-turbo", 1), edits("chat", instances=0)),), _SERVES),
+    Story("suspends and resumes", (edits("chat", suspend=True), edits("chat", suspend=False)), _SERVES),
+    Story("deletes an instance", (deletes(MODEL_INSTANCES, "chat"),), _SERVES),
+    Story("deletes the pool", (deletes(COMPUTE_UNIT_POOLS, "prod"), deletes(MODEL_INSTANCES, "chat")), _SERVES),
+    Story("loses a node that returns", (deletes(NODES, "gpu-0"), adds_node("gpu-0")), _SERVES),
+    Story("replaces a node that is gone", (deletes(NODES, "gpu-0"), evicts_pods("gpu-0"), minutes_pass(11)), _SERVES),
+    Story(
+        "replaces a node that has failed, and has it back",
+        (
+            loses_contact("gpu-0"),
+            together(minutes_pass(11), evicts_pods("gpu-0")),
+            loses_contact("gpu-0", back=True),
+        ),
+        _SERVES,
+    ),
+    Story("leaves a cordoned node", (cordons("gpu-0"), cordons("gpu-0", back=True)), _SERVES),
+    Story(
+        "leaves a cordoned node for a new one",
+        (cordons("gpu-0"), together(minutes_pass(1), adds_node("gpu-2"))),
+        (together(*_SERVES, buys("other", 800, "po-3")),),
+    ),
+    Story(
+        "two pools compete",
+        (
+            together(buys("late", 1200, "po-2"), applies("fast", "gpt-3.5-turbo", 8, pool_ref="late")),
+            together(deletes(MODEL_INSTANCES, "chat"), deletes(COMPUTE_UNIT_POOLS, "prod")),
+        ),
+        _SERVES,
+    ),
+    Story(
+        "grows",
+        (edits("fast", instances=4), together(orders_more(200), edits("fast", instances=8))),
+        (applies("fast", "gpt-3.5-turbo", 1),),
+    ),
+    Story("makes a namesake", (together(deletes(MODEL_INSTANCES, "chat"), *_SERVES),), _SERVES),
+    Story("makes the pool anew", (together(deletes(COMPUTE_UNIT_POOLS, "prod"), buys("prod", 600, "po-1")),), _SERVES),
+    Story("loses the pool's status", (loses_status("prod"),), _SERVES),
+    Story("a change set moves all, one edit after the other", _MOVES, _FULL),
+    Story(
+        "a change set moves back",
+        (together(edits("fast", instances=0, **_BACK), edits("chat", instances=2, **_BACK)),),
+        (*_FULL, together(*_MOVES)),
+    ),
+    Story(
+        "a change set is rolled back",
+        (together(come_up(but="fast"), *_MOVES), minutes_pass(46), come_up()),
+        _FULL,
+    ),
+    Story("a change set is refused", (together(_MOVES[0], edits("fast", instances=7, **_THERE)),), _FULL),
+)
 
 
 def outcome(stage: Stage) -> dict[str, Any]:

@@ -5,12 +5,10 @@ Everything that happens is drawn from one `random.Random(seed)` in one order, so
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 import random
 import sys
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
@@ -32,25 +30,8 @@ from tests.simulation.facts import claims_on, gpus_on, held_by, is_usable
 from tests.simulation.judge import judge
 from tests.simulation.process import Process, Request, Weather
 from tests.simulation.replanning import replanning
+from tests.simulation.settling import Settling, as_event_loop
 from tests.simulation.users import Users
-
-SETTLING_ROUNDS = 400
-
-
-class _VirtualLoop:
-    """All that production code asks of the running event loop: what time it is, and futures (for locks)."""
-
-    def __init__(self, simulation: Simulation) -> None:
-        self._simulation = simulation
-
-    def time(self) -> float:
-        return self._simulation.seconds
-
-    def create_future(self) -> asyncio.Future[None]:
-        return asyncio.Future(loop=self)  # type: ignore[arg-type]
-
-    def get_debug(self) -> bool:
-        return False
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +67,7 @@ class Simulation:
     weather: Weather = field(init=False)
     operators: int = field(init=False)
     slow_pods: float = field(init=False)
+    _settling: Settling = field(init=False)
 
     def __post_init__(self) -> None:
         chance = self.chance = random.Random(self.seed)
@@ -96,6 +78,9 @@ class Simulation:
         self.slow_pods = chance.choice((0.0, 0.3, 0.8))
         self.controllers = FakeControllers(self.cluster, becomes_ready=self._pod_moves, stops=self._pod_moves)
         self.users = Users(self.cluster, chance, self._pass, favourites=self.focus.actions)
+        self._settling = Settling(
+            self.cluster, self.controllers, self.checker, lambda seconds: self._pass(timedelta(seconds=seconds))
+        )
         self.operators = self.focus.operators or chance.choice((1, 1, 2))
         self.weather = _weather(chance)
         self.weather.blow(self.focus.weather)
@@ -105,7 +90,7 @@ class Simulation:
 
     def run(self) -> None:
         """Raises Violation."""
-        with _as_event_loop(_VirtualLoop(self)), replanning(self.checker.found):
+        with as_event_loop(lambda: self.seconds), replanning(self.checker.found):
             try:
                 self._play()
                 self.finish()
@@ -204,39 +189,14 @@ class Simulation:
 
     def settle(self) -> None:
         for process in self.processes:
-            self._drain(process)
+            self._settling.drain(process)
             process.list_all_again()
-        for _ in range(SETTLING_ROUNDS):
-            version = self.cluster.version
-            ran = [self._drain(process) for process in self.processes]
-            self.checker.actor = None
-            self.controllers.step_now()
-            if not any(ran) and self.cluster.version == version and not self._wait_for_retries():
-                return
-        raise Violation("I8", "the world does not settle")
-
-    def _drain(self, process: Process) -> bool:
-        """All that the process has to do now."""
-        ran = False
-        for _ in range(5000):
-            self.checker.actor = process
-            heard = process.hear_everything()
-            if not process.advance() and not heard:
-                return ran
-            ran = True
-            self.checker.raise_if_broken()
-        raise Violation("I8", f"{process.name} does not come to an end")
-
-    def _wait_for_retries(self) -> bool:
-        due = [at for process in self.processes if (at := process.loop.queue.next_due_in()) is not None and at <= 120]
-        if due:
-            self._pass(timedelta(seconds=min(due) + 0.001))
-        return bool(due)
+        self._settling.settle(self.processes)
 
     def _expect_silence(self, otherwise: str) -> None:
         before = len(self.cluster.writes)
         for process in self.processes:
-            self._drain(process)
+            self._settling.drain(process)
             process.look_at_everything()
         self.settle()
         if written := self.cluster.writes[before:]:
@@ -345,13 +305,3 @@ def _weather(chance: random.Random) -> Weather:
         delivery=chance.choice((1.0, 0.5, 0.15)),
         workers=chance.choice((1, 2, 4)),
     )
-
-
-@contextlib.contextmanager
-def _as_event_loop(loop: _VirtualLoop) -> Iterator[None]:
-    before = asyncio._get_running_loop()
-    asyncio._set_running_loop(loop)  # type: ignore[arg-type]
-    try:
-        yield
-    finally:
-        asyncio._set_running_loop(before)

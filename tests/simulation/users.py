@@ -37,19 +37,19 @@ POOLS = ("p", "q", "r")
 _STAMP = "%Y-%m-%dT%H:%M:%SZ"
 
 
-def _pool_body(name: str, order: str, cu: int) -> JsonObject:
+def pool_body(name: str, order: str, cu: int) -> JsonObject:
     body = catalogue.pool(name, cu=cu, commitment=order, namespace=NAMESPACE)
     body["spec"]["commitments"][0]["term"] = "ThreeMonths"
     return body
 
 
-def _accelerator_class() -> JsonObject:
+def accelerator_class() -> JsonObject:
     body = catalogue.accelerator_class()
     body["spec"] |= {"gpusPerNode": GPUS, "computeUnitsPerNode": GPUS * 100}
     return body
 
 
-def _price_book() -> JsonObject:
+def price_book() -> JsonObject:
     body = catalogue.price_book()
     body["spec"]["computeUnits"].append({**body["spec"]["computeUnits"][0], "term": "ThreeMonths"})
     return body
@@ -66,6 +66,8 @@ class Users:
     enabled: list[str] = field(init=False)
     orders: int = 0
     nodes_made: int = 0
+    sets: int = 0
+    arriving: list[tuple[Ref, JsonObject]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         names = [name for name in ACTIONS if name not in _ALWAYS and self.chance.random() < 0.6]
@@ -74,8 +76,8 @@ class Users:
     def seed(self) -> None:
         """The catalogue, 2 to 5 nodes, 1 to 3 pools, and the first few instances."""
         chance, create = self.chance, self.cluster.user_create
-        create(ACCELERATOR_CLASSES, _accelerator_class())
-        create(PRICE_BOOKS, _price_book())
+        create(ACCELERATOR_CLASSES, accelerator_class())
+        create(PRICE_BOOKS, price_book())
         for name, (cu, minimum) in OFFERINGS.items():
             create(MODEL_OFFERINGS, catalogue.offering(name, cu=cu, minimum=minimum))
         for _ in range(chance.randint(2, 4)):
@@ -139,6 +141,36 @@ class Users:
         self.cluster.user_create(MODEL_INSTANCES, {"metadata": metadata, "spec": spec})
         return True
 
+    def change_set(self) -> bool:
+        """Two or three instances of a pool are to move together; they are edited one after the other, or never all."""
+        if self.arriving and self.chance.random() < 0.95:
+            ref, spec = self.arriving.pop()
+            if self.cluster.stored(ref) is not None:
+                self.cluster.user_patch(ref, {"spec": spec})
+            return True
+        if (first := self._any(MODEL_INSTANCES)) is None:
+            return False
+        beside = [
+            obj
+            for obj in self.cluster.all_stored(MODEL_INSTANCES)
+            if obj["spec"]["poolRef"] == first["spec"]["poolRef"] and obj is not first
+        ]
+        if not beside:
+            return False
+        self.sets += 1
+        crew = [first, *self.chance.sample(beside, min(len(beside), self.chance.choice((1, 1, 2))))]
+        id_ = {"changeSet": {"id": f"set-{self.sets}", "members": len(crew)}}
+        counts = [0, *(self.chance.randint(1, 3) for _ in crew[1:])]  # mostly something that may well fit
+        if self.chance.random() < 0.3:
+            counts = [self.chance.choice((0, 1, 2, 3)) for _ in crew]
+        self.arriving = [
+            (ref_of(MODEL_INSTANCES, obj), {**id_, "instances": count}) for obj, count in zip(crew, counts, strict=True)
+        ]
+        return self.change_set()
+
+    def leave_change_set(self) -> bool:
+        return self._edit_instance({"changeSet": None})
+
     def _edit_instance(self, spec: JsonObject) -> bool:
         if (obj := self._any(MODEL_INSTANCES)) is None:
             return False
@@ -152,7 +184,7 @@ class Users:
         if self.cluster.stored(Ref(COMPUTE_UNIT_POOLS, NAMESPACE, name)) is not None:
             return False
         self.orders += 1
-        body = _pool_body(name, f"order-{self.orders}", self.chance.choice((200, 300, 400, 600, 800)))
+        body = pool_body(name, f"order-{self.orders}", self.chance.choice((200, 300, 400, 600, 800)))
         self.cluster.user_create(COMPUTE_UNIT_POOLS, body)
         return True
 
@@ -160,7 +192,7 @@ class Users:
         if (obj := self._any(COMPUTE_UNIT_POOLS)) is None or len(obj["spec"]["commitments"]) > 2:
             return False
         self.orders += 1
-        more = _pool_body("x", f"order-{self.orders}", self.chance.choice((100, 200, 300)))["spec"]["commitments"]
+        more = pool_body("x", f"order-{self.orders}", self.chance.choice((100, 200, 300)))["spec"]["commitments"]
         commitments = [*obj["spec"]["commitments"], *more]
         self.cluster.user_patch(ref_of(COMPUTE_UNIT_POOLS, obj), {"spec": {"commitments": commitments}})
         return True
@@ -315,6 +347,8 @@ ACTIONS: dict[str, float] = {
     "suspend": 1,
     "change_snapshot": 0.5,
     "make_anew": 2,
+    "change_set": 8,
+    "leave_change_set": 0.5,
     "make_pool": 2,
     "order_more": 1,
     "delete_pool": 0.7,

@@ -10,7 +10,17 @@ import contextlib
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from reserved_capacity.ports import WATCHED, ApiError, Cluster, JsonObject, Listing, Precondition, Ref, Resource
+from reserved_capacity.ports import (
+    WATCHED,
+    ApiError,
+    Cluster,
+    JsonObject,
+    Listing,
+    OutcomeUnknown,
+    Precondition,
+    Ref,
+    Resource,
+)
 from reserved_capacity.store import Store
 
 
@@ -23,6 +33,7 @@ class RememberingCluster:
         """A quorum read, and the store knows the answer."""
         before = self._store.get(ref)
         obj = await self._cluster.get(ref)
+        self._store.doubts.clear(ref)
         if obj is not None:
             self._store.observe(ref.resource, obj)
         elif before is not None:
@@ -40,19 +51,19 @@ class RememberingCluster:
     async def create(self, resource: Resource, body: Mapping[str, Any]) -> JsonObject:
         metadata = body["metadata"]
         ref = Ref(resource, metadata.get("namespace", "") if resource.namespaced else "", metadata["name"])
-        with _about(ref):
+        with self._about(ref):
             return self._remembered(ref, await self._cluster.create(resource, body))
 
     async def patch(self, ref: Ref, precondition: Precondition, merge: Mapping[str, Any]) -> JsonObject:
-        with _about(ref):
+        with self._about(ref):
             return self._remembered(ref, await self._cluster.patch(ref, precondition, merge))
 
     async def replace_status(self, ref: Ref, precondition: Precondition, body: Mapping[str, Any]) -> JsonObject:
-        with _about(ref):
+        with self._about(ref):
             return self._remembered(ref, await self._cluster.replace_status(ref, precondition, body))
 
     async def delete(self, ref: Ref, precondition: Precondition) -> None:
-        with _about(ref):
+        with self._about(ref):
             await self._cluster.delete(ref, precondition)
         # The deletion is done; to see its mark at once only saves a second one, so a failure to look is none.
         with contextlib.suppress(ApiError):
@@ -63,12 +74,13 @@ class RememberingCluster:
             self._store.observe(ref.resource, obj)
         return obj
 
-
-@contextlib.contextmanager
-def _about(ref: Ref) -> Iterator[None]:
-    try:
-        yield
-    except ApiError as error:
-        if error.ref is None:
-            error.ref = ref
-        raise
+    @contextlib.contextmanager
+    def _about(self, ref: Ref) -> Iterator[None]:
+        try:
+            yield
+        except ApiError as error:
+            if error.ref is None:
+                error.ref = ref
+            if isinstance(error, OutcomeUnknown) and ref.resource in WATCHED:
+                self._store.doubts.add(ref)
+            raise

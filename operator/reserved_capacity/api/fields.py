@@ -88,11 +88,13 @@ Fraction = Annotated[Decimal, _FROM_STRING, _TO_STRING, WithJsonSchema(_decimal_
 
 
 def _utc_seconds(value: datetime) -> datetime:
+    if value.tzinfo is UTC and not value.microsecond:
+        return value  # as all of our own are
     return value.astimezone(UTC).replace(microsecond=0)
 
 
 def _rfc3339(value: datetime) -> str:
-    return value.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return f"{value.astimezone(UTC).isoformat(timespec='seconds')[:19]}Z"
 
 
 Timestamp = Annotated[

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 
 from .reasons.base import ConditionStatus, Reason
@@ -34,4 +34,6 @@ def merged(
         old = before.get(value.type)
         return old.since if old is not None and old.status is value.status and old.since is not None else now
 
-    return tuple(replace(value, since=since(value)) for value in current)
+    return tuple(
+        ConditionValue(value.type, value.status, value.reason, value.message, since(value)) for value in current
+    )

@@ -6,7 +6,7 @@ atomic. Nothing is counted by increments: all sums are recomputed from the list.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
@@ -207,6 +207,22 @@ def blocks_held_by_node(holdings: Sequence[Holding]) -> dict[str, int]:
         for node in holding.nodes:
             used[node] = used.get(node, 0) + holding.blocks_per_node
     return used
+
+
+def may_run(member: str, node: str, holdings: Sequence[Holding], running: Set[str], *, claimed_blocks: int) -> bool:
+    """Are there blocks of the node for this member? Fewer may be claimed than are held, where a node came back with less
+    room. Who runs there (of `running`) or is being released has blocks; the others get them in the order of the record,
+    so that no two begin on the same."""
+    before = True
+    used = 0
+    for holding in holdings:
+        if holding.member == member:
+            before = False
+        if node in holding.nodes and (
+            before or holding.member == member or holding.member in running or not holding.held
+        ):
+            used += holding.blocks_per_node
+    return used <= claimed_blocks
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,8 @@ from .holdings import Holding
 
 @dataclass(frozen=True, slots=True)
 class ObservedMember:
-    """A StatefulSet that carries our labels. `owner_uid` tells whose incarnation of the ModelInstance made it."""
+    """A StatefulSet that carries our labels. `owner_uid` tells whose incarnation of the ModelInstance made it, `nodes`
+    (if anything does) for which holding."""
 
     name: str
     uid: str
@@ -24,6 +25,7 @@ class ObservedMember:
     profile: str
     replicas: int
     terminating: bool
+    nodes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +72,12 @@ def current_revision(observed: Sequence[ObservedMember], owner_uid: str, rendere
     return next((member.revision for member in running if not member.terminating), rendered)
 
 
+def made_for(holding: Holding, nodes: tuple[str, ...]) -> bool:
+    """Is a member on these nodes the one of this holding? A create that was slow may come after its holding is gone and
+    the name is given again, for blocks elsewhere."""
+    return not nodes or nodes == holding.nodes
+
+
 def plan_members(
     holdings: Sequence[Holding],
     observed: Sequence[ObservedMember],
@@ -101,11 +109,21 @@ def plan_members(
         if name in held
         and not member.terminating
         and member.owner_uid == owner_uid
+        and made_for(held[name], member.nodes)
         and member.replicas != replicas[name]
     ]
     deletes = [
-        DeleteMember(member, "its holding is being released" if member.owner_uid == owner_uid else "its owner is gone")
+        DeleteMember(member, reason)
         for name, member in sorted(present.items())
-        if not member.terminating and (name not in held or member.owner_uid != owner_uid)
+        if not member.terminating and (reason := _why_delete(member, held.get(name), owner_uid))
     ]
     return MembersPlan(revision, tuple(creates), tuple(scales), tuple(deletes))
+
+
+def _why_delete(member: ObservedMember, holding: Holding | None, owner_uid: str) -> str:
+    """Empty if it stays."""
+    if member.owner_uid != owner_uid:
+        return "its owner is gone"
+    if holding is None:
+        return "its holding is being released"
+    return "" if made_for(holding, member.nodes) else "it was made for a holding that is gone"

@@ -18,6 +18,7 @@ from reserved_capacity.api.acceleratorclass import (
     ClassComputeUnits,
     NodeCounts,
 )
+from reserved_capacity.api.computeunitpool import ComputeUnitPool
 from reserved_capacity.domain.claims import NodeClaims, plan_claims
 from reserved_capacity.domain.conditions import ConditionValue, condition
 from reserved_capacity.domain.nodes import InventoryNode, failure_time
@@ -37,8 +38,8 @@ from reserved_capacity.snapshot import (
     repair_rules,
     shape_of,
 )
-from reserved_capacity.snapshot.claims import claim_demand, occupied
-from reserved_capacity.store import NOT_MANAGED_BY, foreign_gpu_pods
+from reserved_capacity.snapshot.claims import claim_demand, occupied, with_unclaimed_use
+from reserved_capacity.store import FOREIGN_PODS, NOT_MANAGED_BY, foreign_gpu_pods
 
 _OUR_TAINT = {"key": meta.CLAIMED_TAINT, "value": meta.CLAIMED_VALUE, "effect": meta.CLAIMED_TAINT_EFFECT}
 
@@ -59,16 +60,27 @@ async def _plan_and_write(context: Context, class_: AcceleratorClass, now: datet
     """Returns the nodes as they are then."""
     # The very objects that are planned on: what changes while a write is awaited must fail the next precondition.
     seen = {node["metadata"]["name"]: node for node in nodes_of_class(context.store, class_)}
-    nodes = inventory(context.store, class_, now=now)
     pools = pools_of_class(context.store, class_.name)
-    recorded = [pool for pool in pools if pool.status.observed_generation and not pool.metadata.deletion_timestamp]
+    nodes = _nodes(context, class_, pools, now)
+    recorded = _recorded(pools)
     unrecorded = frozenset((pool.namespace, pool.name) for pool in pools if not pool.status.observed_generation)
     demands = [claim_demand(context.store, pool, context.board.wanted(pool.namespace, pool.name)) for pool in recorded]
     plan = plan_claims(nodes, demands, occupied=occupied(context.store, nodes, unrecorded))
     by_name = {node.name: node for node in nodes}
     for change in plan.changes:
         await _write_claims(context, class_, by_name[change.node], seen[change.node], change)
-    return inventory(context.store, class_, now=now) if plan.changes else nodes
+    return _nodes(context, class_, pools, now) if plan.changes else nodes
+
+
+def _recorded(pools: Sequence[ComputeUnitPool]) -> list[ComputeUnitPool]:
+    return [pool for pool in pools if pool.status.observed_generation and not pool.metadata.deletion_timestamp]
+
+
+def _nodes(
+    context: Context, class_: AcceleratorClass, pools: Sequence[ComputeUnitPool], now: datetime
+) -> tuple[InventoryNode, ...]:
+    recorded = {(pool.namespace, pool.name) for pool in _recorded(pools)}
+    return with_unclaimed_use(context.store, class_, inventory(context.store, class_, now=now), recorded)
 
 
 async def _write_claims(
@@ -90,6 +102,8 @@ async def _check_foreign_pods(
     pods = foreign_gpu_pods(listing, frozenset({resource})).items
     foreign = shape_of(class_).blocks_used_by(sum(gpus_of(pod, resource) for pod in pods))
     if sum(claim.blocks for claim in change.claims) > node.blocks - foreign:
+        for pod in pods:  # else the next plan would run into them again, until the periodic LIST finds them
+            context.store.observe(FOREIGN_PODS, pod)
         raise Conflict(f"pods that are not ours use {foreign} blocks of node {change.node} by now")
 
 

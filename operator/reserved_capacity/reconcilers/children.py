@@ -155,6 +155,29 @@ def stateful_set(
     }
 
 
+def template_of(stateful_set: JsonObject) -> dict[str, Any]:
+    """The template that a member runs, read back from the member itself: what `stateful_set` made of it, undone.
+
+    With the API server's defaults written out, which changes no pod; and without the name, the nodes and our labels,
+    which `stateful_set` adds anew.
+    """
+    metadata, pod = stateful_set["metadata"], stateful_set["spec"]["template"]
+    annotations = metadata.get("annotations") or {}
+    ours = {meta.MANAGED_BY_LABEL, meta.INSTANCE_LABEL, meta.MEMBER_LABEL, meta.SNAPSHOT_LABEL, meta.POOL_LABEL}
+    labels = {key: value for key, value in (pod["metadata"].get("labels") or {}).items() if key not in ours}
+    ports = [port for container in pod["spec"]["containers"] for port in container.get("ports") or ()]
+    return {
+        "snapshot": metadata["labels"][meta.SNAPSHOT_LABEL],
+        "profile": annotations.get(meta.PROFILE_ANNOTATION, ""),
+        "computeUnits": int(annotations.get(meta.COMPUTE_UNITS_ANNOTATION, "0")),
+        "port": next((port["containerPort"] for port in ports if port.get("name") == "http"), None),
+        "pod": {
+            "metadata": {"labels": labels, "annotations": dict(pod["metadata"].get("annotations") or {})},
+            "spec": {key: value for key, value in pod["spec"].items() if key != "affinity"},
+        },
+    }
+
+
 def selector_of(instance: str) -> str:
     """The label selector of all pods of an instance, for the scale subresource."""
     return f"{meta.INSTANCE_LABEL}={instance}"

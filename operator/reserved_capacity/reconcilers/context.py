@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -84,10 +84,17 @@ class Context:
     board: Board = field(default_factory=Board)
     _domains: dict[str, asyncio.Lock] = field(default_factory=dict)
 
-    def domain(self, accelerator_class: str) -> asyncio.Lock:
+    @contextlib.asynccontextmanager
+    async def domain(self, accelerator_class: str) -> AsyncIterator[None]:
         """Held while a class, or a pool of it, is planned and the plan written: a claim that is being given back must
-        not be granted to a member meanwhile (architecture.md, the flow, 3). Two objects have no common precondition."""
-        return self._domains.setdefault(accelerator_class, asyncio.Lock())
+        not be granted to a member meanwhile (architecture.md, the flow, 3). Two objects have no common precondition.
+
+        So every plan must know what the one before it wrote: an answer that was lost is looked up first.
+        """
+        async with self._domains.setdefault(accelerator_class, asyncio.Lock()):
+            for ref in self.store.doubts.all():
+                await self.cluster.get(ref)
+            yield
 
     async def patch(self, ref: Ref, observed: JsonObject, merge: Mapping[str, Any]) -> None:
         """Change what was observed, provided that it is still that."""

@@ -8,6 +8,7 @@ stands does it get them, since a stale view or a slow create could put pods on b
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -17,9 +18,16 @@ from reserved_capacity.api.computeunitpool import ComputeUnitPool
 from reserved_capacity.api.modelinstance import ModelInstance
 from reserved_capacity.api.modeloffering import ModelOffering
 from reserved_capacity.domain.eligibility import Refusal
-from reserved_capacity.domain.holdings import Holding, blocks_held_by_node
+from reserved_capacity.domain.holdings import Holding
 from reserved_capacity.domain.instance_conditions import explain_move
-from reserved_capacity.domain.members import CreateMember, MembersPlan, ObservedMember, ScaleMember, plan_members
+from reserved_capacity.domain.members import (
+    CreateMember,
+    MembersPlan,
+    ObservedMember,
+    ScaleMember,
+    made_for,
+    plan_members,
+)
 from reserved_capacity.domain.reasons.instance import InstanceAccepted
 from reserved_capacity.ports import (
     COMPUTE_UNIT_POOLS,
@@ -42,11 +50,11 @@ from reserved_capacity.ports import (
 from reserved_capacity.queue import Key
 from reserved_capacity.reconcilers import children, events
 from reserved_capacity.reconcilers.availability import next_count
+from reserved_capacity.reconcilers.confirmation import confirm_held, confirm_not_held
 from reserved_capacity.reconcilers.context import Assessment, Context
 from reserved_capacity.reconcilers.instance_report import InstanceReport, status_of
 from reserved_capacity.snapshot import (
     HOSTNAME_LABEL,
-    claims_of,
     holdings_of,
     members_of,
     parse_class,
@@ -54,19 +62,11 @@ from reserved_capacity.snapshot import (
     parse_offering,
     parse_pool,
 )
-from reserved_capacity.store import BY_INSTANCE
+from reserved_capacity.store import BY_INSTANCE, Store
 
 # When to look again at what no watch of ours tells of: a name that somebody else has (the periodic LIST drops from the
-# store what is not there any more), or a claim that is not the pool's at the moment.
+# store what is not there any more).
 LATER = timedelta(seconds=60)
-
-
-@dataclass(frozen=True, slots=True)
-class _Applied:
-    """What could not be carried out: a name is somebody else's, or blocks are held that the pool has not claimed."""
-
-    name_taken: Refusal | None = None
-    unclaimed: bool = False
 
 
 async def reconcile(context: Context, key: Key) -> datetime | None:
@@ -76,7 +76,7 @@ async def reconcile(context: Context, key: Key) -> datetime | None:
         await _stop_orphans(context, key, observed)
         return None
     world = _gather(context, parse_instance(context.store, observed))
-    applied = await _apply(context, world) if world.pool is not None else _Applied()
+    name_taken = await _apply(context, world) if world.pool is not None else None
     # What was written just now is part of what is reported.
     world = _gather(context, world.instance)
     report = InstanceReport(
@@ -85,14 +85,14 @@ async def reconcile(context: Context, key: Key) -> datetime | None:
         offering=world.offering,
         holdings=world.holdings,
         assessment=world.assessment,
-        name_taken=applied.name_taken,
+        name_taken=name_taken,
         port=_served_port(context, world),
     )
     status = status_of(context.store, report, context.clock.now())
     await context.publish(ref, observed, status)
     await _tell_blocked_move(context, observed, world, status.summary or "")
-    moments = [None if applied == _Applied() else context.clock.now() + LATER, next_count(status.availability)]
-    return min((at for at in moments if at is not None), default=None)
+    later = context.clock.now() + LATER if name_taken is not None else None
+    return min((at for at in (later, next_count(status.availability)) if at is not None), default=None)
 
 
 async def _tell_blocked_move(context: Context, observed: JsonObject, world: _World, summary: str) -> None:
@@ -104,28 +104,32 @@ async def _tell_blocked_move(context: Context, observed: JsonObject, world: _Wor
             await context.cluster.create(EVENTS, events.of_blocked_move(observed, move, context.clock.now()))
 
 
-async def _apply(context: Context, world: _World) -> _Applied:
-    """Bring the children in line, as far as that can be done now."""
+async def _apply(context: Context, world: _World) -> Refusal | None:
+    """Bring the children in line, as far as that can be done now; what cannot, because somebody else has the name."""
     for delete in world.plan.deletes:
-        if delete.member.name not in {holding.member for holding in world.holdings}:
-            await _confirm_not_held(context, world, delete.member)
+        holding = next((each for each in world.holdings if each.member == delete.member.name), None)
+        if holding is None or not made_for(holding, delete.member.nodes):
+            await confirm_not_held(context, _pool_of(world), delete.member)
         await _delete_member(context, world.instance.namespace, delete.member)
-    claimed = [await _scale_member(context, world, scale) for scale in world.plan.scales]
+    for scale in world.plan.scales:
+        await _scale_member(context, world, scale)
     try:
         if world.holdings:
             await _ensure_children(context, world)
         for create in world.plan.creates:
             await _create_member(context, world, create)
     except _NameTakenError as error:
-        return _Applied(name_taken=error.refusal)
+        return error.refusal
     await _prune_revisions(context, world)
-    return _Applied(unclaimed=not all(claimed))
+    return None
 
 
 async def _ensure_children(context: Context, world: _World) -> None:
     instance = world.instance
-    if world.plan.creates and world.plan.revision == world.rendered_revision:
-        body = children.controller_revision(instance, world.rendered_revision, world.rendered)
+    if world.plan.creates or world.runs_its_revision:
+        # Also where members run: another operator may have pruned the record before it saw them, or a user may have
+        # removed it; and growth has to run what they run (R1).
+        body = children.controller_revision(instance, world.plan.revision, world.template)
         await _ensure(context, CONTROLLER_REVISIONS, body, world)
     if world.port is not None:
         wanted = children.service(instance, world.port)
@@ -145,58 +149,20 @@ async def _ensure_children(context: Context, world: _World) -> None:
         await _patch(context, POD_DISRUPTION_BUDGETS, existing, {"spec": wanted["spec"]})
 
 
+def _pool_of(world: _World) -> Ref:
+    return Ref(COMPUTE_UNIT_POOLS, world.instance.namespace, world.instance.spec.pool_ref)
+
+
 async def _create_member(context: Context, world: _World, create: CreateMember) -> None:
-    template = _template(context, world, create.revision)
     hostnames = [_hostname(context, node) for node in create.holding.nodes]
     body = children.stateful_set(
         world.instance,
         create.holding,
         create.revision,
-        template,
+        world.template,
         hostnames=hostnames,
     )
     await _ensure(context, STATEFUL_SETS, body, world)
-
-
-async def _confirm_held(context: Context, world: _World, member: str) -> bool:
-    """The holding must be on record now that the StatefulSet is there: whoever releases it from here on sees it. And
-    the blocks must still be the pool's: another operator may have given them back before it saw the holding."""
-    holdings = await _live_holdings(context, world)
-    nodes = next((holding.nodes for holding in holdings if holding.member == member and holding.held), ())
-    if not nodes:
-        raise Conflict(f"{member} does not hold its blocks any more")
-    place, held = (world.instance.namespace, world.instance.spec.pool_ref), blocks_held_by_node(holdings)
-    for name in nodes:
-        node = await context.cluster.get(Ref(NODES, "", name))
-        claims = claims_of(node) if node is not None else ()
-        if sum(claim.blocks for claim in claims if (claim.pool.namespace, claim.pool.name) == place) < held[name]:
-            return False
-    return True
-
-
-async def _confirm_not_held(context: Context, world: _World, member: ObservedMember) -> None:
-    """A member without a holding is somebody's mistake and has to go; but first make sure that it is not ours."""
-    if member.name in {holding.member for holding in await _live_holdings(context, world)}:
-        raise Conflict(f"{member.name} has a holding that was not to be seen here yet")
-
-
-async def _live_holdings(context: Context, world: _World) -> tuple[Holding, ...]:
-    """The pool's record as the API server has it now. Raises Conflict if nobody has written one (yet, or any more)."""
-    ref = Ref(COMPUTE_UNIT_POOLS, world.instance.namespace, world.instance.spec.pool_ref)
-    live = await context.cluster.get(ref)
-    pool = context.store.parsed_answer(ref, live, ComputeUnitPool) if live is not None else None
-    if pool is None or not pool.status.observed_generation:
-        raise Conflict(f"{ref} has no allocation record: it is rebuilt from its members before any of them is touched")
-    return holdings_of(pool)
-
-
-def _template(context: Context, world: _World, revision: str) -> dict[str, Any]:
-    ref = Ref(CONTROLLER_REVISIONS, world.instance.namespace, revision)
-    stored = context.store.get(ref)
-    if stored is None:
-        raise Conflict(f"{ref} is not to be seen yet")
-    data: dict[str, Any] = stored["data"]
-    return data
 
 
 async def _ensure(context: Context, resource: Resource, body: JsonObject, world: _World) -> JsonObject:
@@ -224,19 +190,19 @@ async def _patch(context: Context, resource: Resource, observed: JsonObject, mer
     await context.patch(Ref(resource, metadata["namespace"], metadata["name"]), observed, merge)
 
 
-async def _scale_member(context: Context, world: _World, scale: ScaleMember) -> bool:
+async def _scale_member(context: Context, world: _World, scale: ScaleMember) -> None:
     """Give an announced member its pods, or a suspended one none: the precondition is the member as it was planned on.
 
-    False if its blocks are not the pool's at the moment: their node is gone, or another operator gave them back.
+    Nothing happens while its blocks are not the pool's: their node is gone, or another operator gave them back. The
+    Node, or the pool's record, wakes it (routes).
     """
     ref = Ref(STATEFUL_SETS, world.instance.namespace, scale.member.name)
     observed = context.store.get(ref)
     if observed is None or observed["metadata"]["uid"] != scale.member.uid:
         raise Conflict(f"{ref} went away")
-    if scale.replicas and not await _confirm_held(context, world, scale.member.name):
-        return False
+    if scale.replicas and not await confirm_held(context, _pool_of(world), scale.member):
+        return
     await _patch(context, STATEFUL_SETS, observed, {"spec": {"replicas": scale.replicas}})
-    return True
 
 
 async def _delete_member(context: Context, namespace: str, member: ObservedMember) -> None:
@@ -287,14 +253,24 @@ class _World:
     holdings: tuple[Holding, ...]
     members: tuple[ObservedMember, ...]
     assessment: Assessment | None
-    rendered: dict[str, Any]
-    rendered_revision: str
-    port: int | None
+    template: dict[str, Any]
     plan: MembersPlan
 
     @property
     def place(self) -> tuple[str, str]:
         return (self.instance.namespace, self.instance.name)
+
+    @property
+    def port(self) -> int | None:
+        return self.template.get("port")
+
+    @property
+    def runs_its_revision(self) -> bool:
+        held = {holding.member for holding in self.holdings if holding.held}
+        return any(
+            member.name in held and member.revision == self.plan.revision and not member.terminating
+            for member in self.members
+        )
 
     @property
     def min_available_pods(self) -> int:
@@ -328,8 +304,6 @@ def _gather(context: Context, instance: ModelInstance) -> _World:
         rendered_revision=revision,
         suspended=instance.spec.suspend,
     )
-    running = store.get(Ref(CONTROLLER_REVISIONS, instance.namespace, plan.revision)) if plan.revision else None
-    template = running["data"] if running is not None else rendered
     return _World(
         instance=instance,
         pool=pool,
@@ -337,11 +311,23 @@ def _gather(context: Context, instance: ModelInstance) -> _World:
         holdings=holdings,
         members=members,
         assessment=context.board.of(instance.namespace, instance.spec.pool_ref, instance.name),
-        rendered=rendered,
-        rendered_revision=revision,
-        port=template.get("port"),
+        template=rendered if plan.revision in ("", revision) else _template_of(store, instance, members, plan.revision),
         plan=plan,
     )
+
+
+def _template_of(
+    store: Store, instance: ModelInstance, members: Sequence[ObservedMember], revision: str
+) -> dict[str, Any]:
+    """What members of `revision` run, as it is on record; or, should the record be lost, as one of them has it."""
+    recorded = store.get(Ref(CONTROLLER_REVISIONS, instance.namespace, revision))
+    if recorded is not None:
+        template: dict[str, Any] = recorded["data"]
+        return template
+    name = next(member.name for member in members if member.revision == revision)
+    member = store.get(Ref(STATEFUL_SETS, instance.namespace, name))
+    assert member is not None, "it was read from the store just now"  # noqa: S101
+    return children.template_of(member)
 
 
 def _served_port(context: Context, world: _World) -> int | None:

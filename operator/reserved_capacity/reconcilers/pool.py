@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 from dataclasses import replace
 from datetime import datetime
+from typing import Any
 
 from reserved_capacity.api import meta
 from reserved_capacity.api.computeunitpool import ComputeUnitPool
@@ -40,6 +41,7 @@ from reserved_capacity.reconcilers.context import CAPACITY, INSTANCE, Assessment
 from reserved_capacity.reconcilers.pool_report import PoolReport, status_of
 from reserved_capacity.snapshot import (
     ailing_conditions,
+    conditions_of,
     holdings_of,
     parse_class,
     parse_pool,
@@ -55,8 +57,9 @@ async def reconcile(context: Context, key: Key) -> datetime | None:
     """Returns when something about the pool changes by itself."""
     ref = Ref(COMPUTE_UNIT_POOLS, key.namespace, key.name)
     pool = _living(context, ref)
-    gone = await _confirmed_gone(context, pool) if pool is not None else frozenset()
     if pool is not None:
+        await _list_members_of_lost_record(context, pool)
+        gone = await _confirmed_gone(context, pool)
         async with context.domain(pool.spec.accelerator_class):
             # Read anew: what is planned on is what is there once nobody else plans in this class.
             pool = _living(context, ref)
@@ -69,16 +72,29 @@ async def reconcile(context: Context, key: Key) -> datetime | None:
 
 async def _confirm_releases(context: Context, view: PoolView, plan: PoolPlan) -> None:
     """Nothing that serves is stopped on an old view of who is there and what is asked for, be it by the instance or by
-    others of its offering: look again just before (C5, C6)."""
+    others of its offering (C5, C6), nor of how its nodes are (N1: a process that was frozen knows the time before it
+    knows the news): look again just before."""
     held = {holding.member for holding in holdings_of(view.pool) if holding.held}
-    leaving = {each.instance for each in plan.holdings.holdings if not each.held and each.member in held}
+    released = [each for each in plan.holdings.holdings if not each.held and each.member in held]
+    leaving = {each.instance for each in released}
     offerings = {each.spec.offering for each in view.instances if each.name in leaving}
     asked = leaving | {each.name for each in view.instances if each.spec.offering in offerings}
-    for ref in [Ref(MODEL_INSTANCES, view.pool.namespace, name) for name in sorted(asked)]:
-        planned_on = context.store.get(ref)
+    refs = [Ref(MODEL_INSTANCES, view.pool.namespace, name) for name in sorted(asked)]
+    refs += [Ref(NODES, "", name) for name in sorted({name for each in released for name in each.nodes})]
+    # All of them before the first is asked for: the store may learn of the others meanwhile.
+    planned_on = [(ref, context.store.get(ref)) for ref in refs]
+    for ref, known in planned_on:
         live = await context.cluster.get(ref)
-        if _intent(live) != _intent(planned_on):
-            raise Conflict(f"{ref} is not what its members' release was planned on")
+        told = _health if ref.resource == NODES else _intent
+        if told(live) != told(known):
+            raise Conflict(f"{ref} is not what the release of members was planned on")
+
+
+def _health(node: JsonObject | None) -> tuple[Any, ...] | None:
+    """What of a node decides whether members leave it."""
+    if node is None:
+        return None
+    return (node["metadata"]["uid"], conditions_of(node), bool((node.get("spec") or {}).get("unschedulable")))
 
 
 def _intent(obj: JsonObject | None) -> tuple[str, int] | None:
@@ -125,22 +141,39 @@ async def _tell_notices(
             await context.cluster.create(EVENTS, events.of_notice(observed, notice, now, renews=renews))
 
 
+async def _list_members_of_lost_record(context: Context, pool: ComputeUnitPool) -> None:
+    """A record that is lost is made anew from members and pods, as the API server lists them: what an old view lacks
+    would be given to others, and what runs on it would run beside them."""
+    if holdings_of(pool) or pool.status.commitments:
+        return
+    for resource in (STATEFUL_SETS, PODS):
+        selector = f"{meta.POOL_LABEL}={pool.name}"
+        listing = await context.cluster.list(resource, namespace=pool.namespace, label_selector=selector)
+        for obj in listing.items:
+            context.store.observe(resource, obj)
+
+
 async def _confirmed_gone(context: Context, pool: ComputeUnitPool) -> frozenset[str]:
-    """Members whose StatefulSet and pods the API server itself says are gone (C7); the watches alone may be behind."""
+    """Members whose StatefulSet and pods the API server itself says are gone (C7); the watches alone may be behind.
+
+    An instance that was made anew in another pool may have members of the same names: those are not waited for.
+    """
     gone = set()
     for holding in holdings_of(pool):
         ref = Ref(STATEFUL_SETS, pool.namespace, holding.member)
-        known = context.store.get(ref) or pods_of_member(
-            context.store, pool.namespace, holding.instance, holding.member
-        )
-        if holding.held or known:
+        known = [context.store.get(ref)]
+        known += pods_of_member(context.store, pool.namespace, holding.instance, holding.member)
+        if holding.held or any(_is_of(pool, obj) for obj in known):
             continue
-        pods = await context.cluster.list(
-            PODS, namespace=pool.namespace, label_selector=f"{meta.MEMBER_LABEL}={holding.member}"
-        )
-        if not pods.items and await context.cluster.get(ref) is None:
+        selector = f"{meta.MEMBER_LABEL}={holding.member},{meta.POOL_LABEL}={pool.name}"
+        pods = await context.cluster.list(PODS, namespace=pool.namespace, label_selector=selector)
+        if not pods.items and not _is_of(pool, await context.cluster.get(ref)):
             gone.add(holding.member)
     return frozenset(gone)
+
+
+def _is_of(pool: ComputeUnitPool, obj: JsonObject | None) -> bool:
+    return obj is not None and (obj["metadata"].get("labels") or {}).get(meta.POOL_LABEL) == pool.name
 
 
 def _assessments(view: PoolView, plan: PoolPlan, *, overdue: bool) -> dict[str, Assessment]:

@@ -11,6 +11,8 @@ from typing import Any
 
 from reserved_capacity.api import meta
 from reserved_capacity.api.acceleratorclass import AcceleratorClass
+from reserved_capacity.domain.nodes import failure_time
+from reserved_capacity.domain.units import cu_of
 from reserved_capacity.ports import (
     ACCELERATOR_CLASSES,
     COMPUTE_UNIT_POOLS,
@@ -32,7 +34,14 @@ from reserved_capacity.ports import (
 from reserved_capacity.queue import Key
 from reserved_capacity.reconcilers.billing.board import AGREEMENTS
 from reserved_capacity.reconcilers.context import CAPACITY, INSTANCE, OFFERING, POOL, PRICE_BOOK, TOKENS
-from reserved_capacity.snapshot import MEMBERS_BY_NODE, POOLS_BY_COMMITMENT, claims_of, selects
+from reserved_capacity.snapshot import (
+    MEMBERS_BY_NODE,
+    POOLS_BY_COMMITMENT,
+    claims_of,
+    conditions_of,
+    repair_rules,
+    selects,
+)
 from reserved_capacity.store import (
     BY_OFFERING,
     BY_PRICE_BOOK,
@@ -128,7 +137,21 @@ def _node(old: JsonObject | None, new: JsonObject | None, store: Store) -> Itera
         yield from (_of_instance(each) for each in store.by(MEMBERS_BY_NODE, STATEFUL_SETS, _name(old, new)))
     if old is None or new is None:
         # A node that is gone has no claims to read; who holds blocks there knows it by name.
-        yield from _keys(POOL, [obj for obj in store.all(COMPUTE_UNIT_POOLS) if _holds_on(obj, _either(old, new))])
+        name = _either(old, new)["metadata"]["name"]
+        holding = [pool for pool in store.all(COMPUTE_UNIT_POOLS) if _holders_on(pool, name)]
+        yield from _keys(POOL, holding)
+        yield from _waiting_for_a_claim(holding, name)
+    elif claims_of(old) != claims_of(new):
+        places = {(claim.pool.namespace, claim.pool.name) for each in (old, new) for claim in claims_of(each)}
+        pools = [store.get(Ref(COMPUTE_UNIT_POOLS, *place)) for place in sorted(places)]
+        yield from _waiting_for_a_claim(filter(None, pools), new["metadata"]["name"])
+
+
+def _waiting_for_a_claim(pools: Iterable[JsonObject], node: str) -> Iterator[Key]:
+    """Members whose blocks the pool may have again, or others have left: they run only on what it claims (ADR 0008)."""
+    for pool in pools:
+        namespace, _ = _place(pool)
+        yield from (Key(INSTANCE, namespace, name) for name in _holders_on(pool, node))
 
 
 def _fitness(node: JsonObject | None) -> tuple[Any, ...] | None:
@@ -142,8 +165,25 @@ def _fitness(node: JsonObject | None) -> tuple[Any, ...] | None:
 def _pod(old: JsonObject | None, new: JsonObject | None, store: Store) -> Iterator[Key]:
     pod = _either(old, new)
     yield from _child(old, new, store)
+    was, now = (each["spec"].get("nodeName", "") if each is not None else "" for each in (old, new))
     if _goes(old, new):
-        yield from _left(pod["metadata"], [(old or pod)["spec"].get("nodeName", "")], store)
+        yield from _left(pod["metadata"], [was or now], store)
+        yield from _around(was or now, store)
+    elif now != was:
+        yield from _around(now, store)
+
+
+def _around(name: str, store: Store) -> Iterator[Key]:
+    """Whether a node that is not well counts as failed depends on the pods that are left on it, whosever they are (N1):
+    all who have blocks there look again."""
+    node = store.get(Ref(NODES, "", name))
+    if node is None:
+        yield from _keys(POOL, [pool for pool in store.all(COMPUTE_UNIT_POOLS) if name and _holders_on(pool, name)])
+        return
+    classes = [obj for obj in store.all(ACCELERATOR_CLASSES) if _selected(obj, node)]
+    if any(failure_time(conditions_of(node), repair_rules(AcceleratorClass.parse(obj))) for obj in classes):
+        yield from _keys(CAPACITY, classes)
+        yield from (Key(POOL, claim.pool.namespace, claim.pool.name) for claim in claims_of(node))
 
 
 def _goes(old: JsonObject | None, new: JsonObject | None) -> bool:
@@ -161,11 +201,11 @@ def _left(metadata: JsonObject, nodes: Iterable[str], store: Store) -> Iterator[
     pool = store.get(Ref(COMPUTE_UNIT_POOLS, *place))
     if pool is not None:
         yield Key(CAPACITY, "", pool["spec"]["acceleratorClass"])
-        return
-    for name in nodes:
-        node = store.get(Ref(NODES, "", name))
-        if node is not None:
+    for node in filter(None, (store.get(Ref(NODES, "", name)) for name in nodes)):
+        if pool is None:
             yield from _keys(CAPACITY, [obj for obj in store.all(ACCELERATOR_CLASSES) if _selected(obj, node)])
+        elif _is_overheld(pool, node):
+            yield from _waiting_for_a_claim([pool], node["metadata"]["name"])
 
 
 def _foreign_pod(old: JsonObject | None, new: JsonObject | None, store: Store) -> Iterator[Key]:
@@ -178,7 +218,8 @@ def _foreign_pod(old: JsonObject | None, new: JsonObject | None, store: Store) -
 def _stateful_set(old: JsonObject | None, new: JsonObject | None, store: Store) -> Iterator[Key]:
     yield from _child(old, new, store)
     metadata = _either(old, new)["metadata"]
-    if _goes(old, new):
+    stops = old is not None and new is not None and old["spec"].get("replicas") and not new["spec"].get("replicas")
+    if _goes(old, new) or stops:
         nodes = (metadata.get("annotations") or {}).get(meta.NODES_ANNOTATION, "")
         yield from _left(metadata, nodes.split(","), store)
     elif old is None:
@@ -258,10 +299,13 @@ def _moves(pool: JsonObject) -> bool:
 
 
 def _changed_holders(old: JsonObject | None, new: JsonObject | None) -> list[str]:
-    """Instances whose holdings differ, in the allocation record."""
+    """Instances whose holdings differ, in the allocation record; and who holds blocks on nodes where others hold fewer
+    now: a member does not run while more is held there than is claimed."""
     before, after = (_by_member(pool) for pool in (old, new))
     changed = [before.get(name) or after[name] for name in {*before, *after} if before.get(name) != after.get(name)]
-    return sorted({holding["instance"] for holding in changed})
+    left = {node for name, holding in before.items() if name not in after for node in holding["nodes"]}
+    beside = [holding for holding in after.values() if not left.isdisjoint(holding["nodes"])] if left else []
+    return sorted({holding["instance"] for holding in [*changed, *beside]})
 
 
 def _by_member(pool: JsonObject | None) -> dict[str, JsonObject]:
@@ -273,9 +317,20 @@ def _selected(class_: JsonObject, node: JsonObject) -> bool:
     return selects(AcceleratorClass.parse(class_), node)
 
 
-def _holds_on(pool: JsonObject, node: JsonObject) -> bool:
+def _holders_on(pool: JsonObject, node: str) -> list[str]:
+    """Instances that hold blocks of the node."""
     (holdings,) = _status(pool, "holdings")
-    return any(node["metadata"]["name"] in holding.get("nodes", ()) for holding in holdings or ())
+    return sorted({holding["instance"] for holding in holdings or () if node in holding.get("nodes", ())})
+
+
+def _is_overheld(pool: JsonObject, node: JsonObject) -> bool:
+    """Does the pool hold more of a node than it claims there (it came back with fewer blocks)?"""
+    (holdings,) = _status(pool, "holdings")
+    name = node["metadata"]["name"]
+    held: int = sum(each["computeUnits"] // len(each["nodes"]) for each in holdings or () if name in each["nodes"])
+    return held > cu_of(
+        sum(claim.blocks for claim in claims_of(node) if (claim.pool.namespace, claim.pool.name) == _place(pool))
+    )
 
 
 def _instance_and_pool(instance: JsonObject) -> Iterator[Key]:

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
+from dataclasses import replace
 
 from reserved_capacity.api import meta
+from reserved_capacity.api.acceleratorclass import AcceleratorClass
 from reserved_capacity.api.computeunitpool import ComputeUnitPool
 from reserved_capacity.domain.claims import ClaimDemand
 from reserved_capacity.domain.holdings import Request, blocks_held_by_node
 from reserved_capacity.domain.nodes import InventoryNode, PoolId
 from reserved_capacity.domain.units import blocks_of
-from reserved_capacity.ports import PODS, STATEFUL_SETS
+from reserved_capacity.ports import PODS, STATEFUL_SETS, JsonObject
 from reserved_capacity.snapshot.indexes import MEMBERS_BY_NODE
+from reserved_capacity.snapshot.nodes import gpus_of, shape_of
 from reserved_capacity.snapshot.pools import contracted_cu, holdings_of, lost_nodes, pool_id
 from reserved_capacity.store import PODS_BY_NODE, Store
 
@@ -55,3 +58,42 @@ def occupied(
             if (claim.pool.namespace, claim.pool.name) in here
         }
     return found
+
+
+def with_unclaimed_use(
+    store: Store, class_: AcceleratorClass, nodes: Sequence[InventoryNode], recorded: Set[tuple[str, str]]
+) -> tuple[InventoryNode, ...]:
+    """Blocks that run members of a pool which is gone, or has not said yet what it holds (not `recorded`, by namespace
+    and name), though their node has lost its claims (it was registered anew): nobody else's, like a foreign pod's."""
+    return tuple(
+        replace(node, foreign_blocks=node.foreign_blocks + _unclaimed_use(store, class_, node, recorded))
+        if node.free_blocks
+        else node
+        for node in nodes
+    )
+
+
+def _unclaimed_use(store: Store, class_: AcceleratorClass, node: InventoryNode, recorded: Set[tuple[str, str]]) -> int:
+    gpus: dict[tuple[str, str], dict[str, int]] = {}
+    for pod in store.by(PODS_BY_NODE, PODS, node.name):
+        _count(gpus, pod, gpus_of(pod, class_.spec.gpu_resource), recorded)
+    for member in store.by(MEMBERS_BY_NODE, STATEFUL_SETS, node.name):
+        if member["spec"].get("replicas", 1):  # its pod comes again, if it is not there at the moment
+            _count(gpus, member, gpus_of(member["spec"]["template"], class_.spec.gpu_resource), recorded)
+    return sum(
+        max(0, shape_of(class_).blocks_used_by(sum(members.values())) - _claimed(node, place))
+        for place, members in gpus.items()
+    )
+
+
+def _count(
+    gpus: dict[tuple[str, str], dict[str, int]], obj: JsonObject, wanted: int, recorded: Set[tuple[str, str]]
+) -> None:
+    labels = obj["metadata"].get("labels") or {}
+    place = (obj["metadata"]["namespace"], labels.get(meta.POOL_LABEL, ""))
+    if place not in recorded:
+        gpus.setdefault(place, {})[labels.get(meta.MEMBER_LABEL, "")] = wanted
+
+
+def _claimed(node: InventoryNode, place: tuple[str, str]) -> int:
+    return sum(claim.blocks for claim in node.claims if (claim.pool.namespace, claim.pool.name) == place)

@@ -55,6 +55,7 @@ def observed_member(stateful_set: JsonObject) -> ObservedMember:
         profile=annotations.get(meta.PROFILE_ANNOTATION, ""),
         replicas=int((stateful_set.get("spec") or {}).get("replicas", 1)),
         terminating=bool(metadata.get("deletionTimestamp")),
+        nodes=tuple(filter(None, annotations.get(meta.NODES_ANNOTATION, "").split(","))),
     )
 
 

@@ -136,13 +136,18 @@ def _without_former_owners(
     instances: Sequence[ModelInstance],
     members: Mapping[str, Sequence[ObservedMember]],
 ) -> tuple[Holding, ...]:
-    """Release what a former incarnation of an instance holds: a namesake made anew starts with blocks of its own."""
+    """Release what a former incarnation of an instance holds: a namesake made anew starts with blocks of its own.
+
+    The record says to whom each was granted. A member of a former owner may be in view for long after it is gone; it
+    counts only for a holding that does not say.
+    """
     uids = {each.name: each.metadata.uid for each in instances}
     former = {member.name for name, each in members.items() for member in each if member.owner_uid != uids[name]}
 
     def is_former(holding: Holding) -> bool:
-        uid = uids.get(holding.instance, holding.instance_uid)
-        return holding.member in former or (bool(holding.instance_uid) and holding.instance_uid != uid)
+        if not holding.instance_uid:
+            return holding.member in former
+        return holding.instance_uid != uids.get(holding.instance, holding.instance_uid)
 
     return tuple(replace(each, state=HoldingState.RELEASING) if is_former(each) else each for each in holdings)
 

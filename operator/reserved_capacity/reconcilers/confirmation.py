@@ -1,0 +1,67 @@
+"""Owns what is asked of the API server itself just before a member is started or stopped: the watches may be behind.
+
+Nothing can be written under a precondition on two objects. So a member's StatefulSet is there without pods first, and
+then its holding is confirmed: whoever releases the holding from there on sees the StatefulSet (ADR 0008).
+"""
+
+from __future__ import annotations
+
+from reserved_capacity.api import meta
+from reserved_capacity.api.computeunitpool import ComputeUnitPool
+from reserved_capacity.domain.holdings import Holding, blocks_held_by_node, may_run
+from reserved_capacity.domain.members import ObservedMember, made_for
+from reserved_capacity.ports import NODES, PODS, STATEFUL_SETS, Conflict, JsonObject, Ref
+from reserved_capacity.reconcilers.context import Context
+from reserved_capacity.snapshot import claims_of, holdings_of
+
+
+async def confirm_held(context: Context, pool: Ref, member: ObservedMember) -> bool:
+    """Is the holding on record, and are its blocks the pool's? Another operator may have given them back before it saw
+    the holding, or their node came back with fewer. Raises Conflict if the member holds nothing where it is."""
+    holdings = await live_holdings(context, pool)
+    holding = next((each for each in holdings if each.member == member.name and each.held), None)
+    if holding is None or not made_for(holding, member.nodes):
+        raise Conflict(f"{member.name} does not hold its blocks any more")
+    held = blocks_held_by_node(holdings)
+    for name in holding.nodes:
+        node = await context.cluster.get(Ref(NODES, "", name))
+        claims = claims_of(node) if node is not None else ()
+        claimed = sum(claim.blocks for claim in claims if (claim.pool.namespace, claim.pool.name) == _place(pool))
+        if claimed < held[name] and not may_run(
+            member.name, name, holdings, await _running(context, pool), claimed_blocks=claimed
+        ):
+            return False
+    return True
+
+
+async def confirm_not_held(context: Context, pool: Ref, member: ObservedMember) -> None:
+    """A member without a holding is somebody's mistake and has to go; but first make sure that it is not ours."""
+    for holding in await live_holdings(context, pool):
+        if holding.member == member.name and made_for(holding, member.nodes):
+            raise Conflict(f"{member.name} has a holding that was not to be seen here yet")
+
+
+async def live_holdings(context: Context, pool: Ref) -> tuple[Holding, ...]:
+    """The pool's record as the API server has it now. Raises Conflict if nobody has written one (yet, or any more)."""
+    live = await context.cluster.get(pool)
+    parsed = context.store.parsed_answer(pool, live, ComputeUnitPool) if live is not None else None
+    if parsed is None or not parsed.status.observed_generation:
+        raise Conflict(f"{pool} has no allocation record: it is rebuilt from its members before any of them is touched")
+    return holdings_of(parsed)
+
+
+async def _running(context: Context, pool: Ref) -> frozenset[str]:
+    """Members of the pool that have pods, or may have them at any moment."""
+    selector = f"{meta.POOL_LABEL}={pool.name}"
+    members = await context.cluster.list(STATEFUL_SETS, namespace=pool.namespace, label_selector=selector)
+    pods = await context.cluster.list(PODS, namespace=pool.namespace, label_selector=selector)
+    started = {each["metadata"]["name"] for each in members.items if each["spec"].get("replicas", 1)}
+    return frozenset(started | {_member(pod) for pod in pods.items})
+
+
+def _member(pod: JsonObject) -> str:
+    return str((pod["metadata"].get("labels") or {}).get(meta.MEMBER_LABEL, ""))
+
+
+def _place(pool: Ref) -> tuple[str, str]:
+    return (pool.namespace, pool.name)
