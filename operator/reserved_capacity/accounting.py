@@ -9,6 +9,7 @@ from reserved_capacity.adapters.billing_sink import HttpBillingSink
 from reserved_capacity.adapters.database.engine import Database
 from reserved_capacity.adapters.database.ledger import SqlLedger
 from reserved_capacity.adapters.lease import new_identity
+from reserved_capacity.adapters.metrics import Metrics
 from reserved_capacity.ports import NAMESPACES, ClusterReader, Ref
 from reserved_capacity.reconcilers.billing.board import Billing
 from reserved_capacity.settings import Settings, embedded_database
@@ -17,8 +18,9 @@ from reserved_capacity.settings import Settings, embedded_database
 class Books:
     """The database and the sink of one process; both are opened by the first call that needs them (M7)."""
 
-    def __init__(self, settings: Settings, cluster: ClusterReader) -> None:
+    def __init__(self, settings: Settings, cluster: ClusterReader, metrics: Metrics) -> None:
         self._settings = settings
+        self._metrics = metrics
         self._cluster = cluster
         self._database: Database | None = None
         self._sink: HttpBillingSink | None = None
@@ -29,7 +31,14 @@ class Books:
         self._database = Database(settings.database_url or embedded_database(os.environ, cluster))
         if settings.billing_url is not None:
             self._sink = HttpBillingSink(settings.billing_url, source=f"//{cluster}", token=settings.billing_token)
-        return Billing(SqlLedger(self._database), self._sink, _shown(settings.billing_url), new_identity())
+        return Billing(
+            ledger=SqlLedger(self._database),
+            sink=self._sink,
+            sink_name=_shown(settings.billing_url),
+            owner=new_identity(),
+            charged=self._metrics.charged,
+            lagging=self._metrics.lagging,
+        )
 
     async def close(self) -> None:
         if self._sink is not None:

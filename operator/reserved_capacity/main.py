@@ -104,9 +104,10 @@ class Operator:
         self.resync = Resync(cluster, self.store, self.freshness, missed=self.metrics.missed)
         clock = _clock(settings)
         self.metrics.registry.register(StoreGauges(self.store, clock.now))
+        self.metrics.watch_outbox(clock.now)
         queue = WorkQueue(asyncio.get_running_loop().time)
         self._build = partial(build, cluster, self.store, clock, queue.add)
-        self._books = Books(settings, cluster) if keeps_books else None
+        self._books = Books(settings, cluster, self.metrics) if keeps_books else None
         self.loop = Loop(
             cluster=cluster,
             store=self.store,

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
 from importlib.metadata import version
 
 from aiohttp import web
@@ -19,6 +20,8 @@ from prometheus_client import (
 )
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
+
+from reserved_capacity.ledger_ports import Lag
 
 # Without a series more for each counter, which says when it began.
 disable_created_metrics()  # type: ignore[no-untyped-call]
@@ -80,6 +83,42 @@ class Metrics:
             ["kind"],
             registry=self.registry,
         )
+
+        self._charges = Counter(
+            "reservedcapacity_charges_minor_total",
+            "Charges that this process has posted, in minor units of the currency; credits are not taken off.",
+            ["account", "currency"],
+            registry=self.registry,
+        )
+        self._outbox_pending = Gauge(
+            "reservedcapacity_outbox_pending",
+            "Events that billing has not confirmed, at the last look.",
+            ["account"],
+            registry=self.registry,
+        )
+        self._outbox_since: datetime | None = None
+
+    def watch_outbox(self, now: Callable[[], datetime]) -> None:
+        """Show the age of the oldest event that waits, by the clock of the books."""
+
+        def oldest() -> float:
+            return (now() - self._outbox_since).total_seconds() if self._outbox_since is not None else 0.0
+
+        Gauge(
+            "reservedcapacity_outbox_oldest_seconds",
+            "Age of the oldest event that billing has not confirmed, 0 if there is none.",
+            registry=self.registry,
+        ).set_function(oldest)
+
+    def charged(self, account: str, currency: str, minor: int) -> None:
+        self._charges.labels(account, currency).inc(minor)
+
+    def lagging(self, backlog: Sequence[Lag]) -> None:
+        """What waits, of all accounts; those that are not named have nothing."""
+        self._outbox_pending.clear()
+        for lag in backlog:
+            self._outbox_pending.labels(lag.account).set(lag.pending)
+        self._outbox_since = min((lag.oldest for lag in backlog if lag.oldest is not None), default=None)
 
     def watch(self, queue_depth: Callable[[], int], watch_ages: Callable[[], Mapping[str, float]]) -> None:
         """Show these at every scrape."""

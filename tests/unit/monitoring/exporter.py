@@ -12,6 +12,7 @@ from prometheus_client import CollectorRegistry, Metric
 
 from reserved_capacity.adapters.gauges import StoreGauges
 from reserved_capacity.adapters.metrics import Metrics
+from reserved_capacity.ledger_ports import Lag
 from reserved_capacity.ports import ACCELERATOR_CLASSES, COMPUTE_UNIT_POOLS, MODEL_INSTANCES, JsonObject, Resource
 from reserved_capacity.snapshot import INDEXES
 from reserved_capacity.store import Store
@@ -77,6 +78,9 @@ def full() -> World:
     metrics.wrote("patch", "Node", 409)
     metrics.reconciled("pool", "ok", 0.2)
     metrics.missed("Pod", 2)
+    metrics.charged("acme", "USD", 433972)
+    metrics.lagging([Lag("acme", 2, world.now, 0)])
+    metrics.watch_outbox(lambda: world.now)
     metrics.registry.register(StoreGauges(world.store, lambda: world.now))
     world.registry = metrics.registry
     world.put(ACCELERATOR_CLASSES, "h100-8", status={"computeUnits": {"total": 800}})

@@ -15,10 +15,13 @@ CONTRACT: dict[str, frozenset[str] | set[str] | None] = {
     "condition": {"kind", "namespace", "name", "type", "status", "reason"},
     "class_compute_units": {"class", "state"},
     "api_writes_total": {"verb", "kind", "code"},
+    "charges_minor_total": {"account", "currency"},
+    "outbox_pending": {"account"},
+    "outbox_oldest_seconds": set(),
     "queue_depth": set(),
     "watch_age_seconds": {"kind"},
 }
-NOT_BUILT = ("rollout_phase", "charges_minor", "outbox", "token_units", "service_level")
+NOT_BUILT = ("rollout_phase", "token_units", "service_level")
 
 
 def test_the_metrics_of_the_contract_are_exported_with_its_labels_and_those_not_built_are_absent() -> None:

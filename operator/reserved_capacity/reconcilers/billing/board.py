@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 
@@ -10,7 +10,7 @@ from reserved_capacity.domain.billing.audit import Finding
 from reserved_capacity.domain.billing.billing_conditions import BillingState
 from reserved_capacity.domain.billing.contracts import Contract
 from reserved_capacity.domain.billing.summary import BillingSummary
-from reserved_capacity.ledger_ports import BillingSink, Ledger, PoolName
+from reserved_capacity.ledger_ports import BillingSink, Lag, Ledger, PoolName
 
 AGREEMENTS, CLOSE, DELIVERY = "agreements", "close", "delivery"
 
@@ -77,13 +77,20 @@ class Books:
         return self._failures.get(account, "")
 
 
+def _untold(*_: object) -> None:
+    pass
+
+
 @dataclass(frozen=True, slots=True)
 class Billing:
     """`sink` None: nobody listens, and events are kept; `sink_name` is where they go, as a customer may read it. `owner`
-    names this process to others that deliver."""
+    names this process to others that deliver. `charged(account, currency, minor)` is told of charges that were posted,
+    `lagging(backlog)` of what waits for delivery."""
 
     ledger: Ledger
     sink: BillingSink | None = None
     sink_name: str | None = None
     owner: str = ""
+    charged: Callable[[str, str, int], None] = _untold
+    lagging: Callable[[Sequence[Lag]], None] = _untold
     books: Books = field(default_factory=Books)

@@ -48,13 +48,15 @@ DAY = timedelta(days=1)
 async def reconcile(context: Context, billing: Billing, _key: Key) -> datetime:
     """Returns the next midnight, at which another day is over."""
     now = context.clock.now()
-    run = _Run(billing.ledger, now)
+    run = _Run(billing, now)
     await run.post_days()
     await run.issue_prepayments()
     await run.close_months()
     for pool in sorted(run.pools | billing.books.closed(run.today)):
         context.enqueue(Key(AGREEMENTS, pool.namespace, pool.name))
-    for account in sorted({each.account for each in await billing.ledger.backlog() if each.pending}):
+    backlog = await billing.ledger.backlog()
+    billing.lagging(backlog)
+    for account in sorted({each.account for each in backlog if each.pending}):
         context.enqueue(Key(DELIVERY, "", account))
     return start_of(now.astimezone(UTC).date() + DAY)
 
@@ -63,10 +65,14 @@ async def reconcile(context: Context, billing: Billing, _key: Key) -> datetime:
 class _Run:
     """One pass over the books: `pools` are those for which something was posted."""
 
-    ledger: Ledger
+    billing: Billing
     now: datetime
     pools: set[PoolName] = field(default_factory=set)
     _histories: dict[str, PriceHistory] = field(default_factory=dict)
+
+    @property
+    def ledger(self) -> Ledger:
+        return self.billing.ledger
 
     @property
     def today(self) -> date:
@@ -114,7 +120,10 @@ class _Run:
     async def _append(self, contracts: Iterable[Contract], rows: Sequence[Transaction]) -> None:
         if not rows:
             return
-        await self.ledger.append(rows, now=self.now)
+        for entry in await self.ledger.append(rows, now=self.now):
+            row = entry.transaction
+            if row.kind is EntryKind.CHARGE:
+                self.billing.charged(row.account, row.currency, row.amount_minor)
         self.pools |= {PoolName(contract.namespace, contract.pool) for contract in contracts}
 
     async def _history(self, price_book: str) -> PriceHistory:

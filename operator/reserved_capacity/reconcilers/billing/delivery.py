@@ -40,6 +40,7 @@ async def reconcile(context: Context, billing: Billing, key: Key) -> datetime | 
     try:
         done = await deliver(billing.ledger, billing.sink, account, owner=billing.owner, clock=context.clock)
     except SinkError as error:
+        billing.lagging(await billing.ledger.backlog())
         if billing.books.failed(account, str(error)):
             _tell_pools(context, account)
         raise
@@ -49,6 +50,7 @@ async def reconcile(context: Context, billing: Billing, key: Key) -> datetime | 
         context.enqueue(key)
         return None
     billing.books.failed(account, "")
+    billing.lagging(await billing.ledger.backlog())
     _tell_pools(context, account)
     return None
 
