@@ -109,7 +109,7 @@ def test_what_serves_and_is_not_ready_says_both() -> None:
     found = explained(world(pool(), chat(conditions, desired=3)), "mi", "chat")
     assert found.sentence == (
         "ModelInstance acme/chat is serving, but is not Ready, and somebody has to act (ExceedsPool): this object alone "
-        "asks for more compute units than the pool has contracted."
+        "asks for more compute units than the pool has contracted, or keeps after a drain that has begun."
     )
     assert [(link.type, link.decides) for link in found.chain][:2] == [("Accepted", True), ("CapacityReserved", False)]
 
