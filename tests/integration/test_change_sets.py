@@ -135,3 +135,19 @@ async def test_f3_a_crash_at_any_write_resumes(after: bool) -> None:
             await settle(world)
         assert sorted(world.holdings()) == [f"fast-{number}" for number in range(6)], f"crash at write {at}"
         assert world.pool_status()["changeSets"][0]["phase"] == "Done"
+
+
+@pytest.mark.parametrize(("count", "reason"), [(1, "BelowMinimumInstances"), (3, "ExceedsPool")])
+async def test_f5_c6_when_a_set_is_done_its_members_are_judged_by_themselves_though_they_carry_its_id(
+    count: int, reason: str
+) -> None:
+    world = await full_pool()
+    for name, instances in (("chat", 2), ("fast", 0)):
+        world.edit_instance(name, {"instances": instances, **in_set("done")})
+    await settle(world)
+    assert world.pool_status()["changeSets"][0]["phase"] == "Done"
+    before = world.pods()
+    world.scale("chat", count)
+    await settle(world)
+    assert world.instance_condition("chat", "Accepted")[:2] == ("False", reason)
+    assert world.pods() == before

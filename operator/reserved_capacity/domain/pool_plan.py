@@ -85,8 +85,8 @@ def plan_pool(world: PoolWorld, *, now: datetime) -> PoolPlan:
     # Of what is about to end nothing is granted any more: plans are made for what lasts.
     falls_at = ahead.draining.at if ahead.draining is not None else None
     pool = PoolFacts(world.name, world.order.accelerator_class, ahead.lasting_cu, falls_at)
-    verdicts = judge(pool, world.offerings, world.instances, now=now)
-    verdicts = _for_the_set_to_decide(verdicts, world.change_set_members)
+    own = judge(pool, world.offerings, world.instances, now=now)
+    verdicts = _for_the_set_to_decide(own, world.change_set_members)
     state = PoolState(
         contracted_blocks=blocks_of(ahead.lasting_cu),
         nodes=world.nodes,
@@ -99,7 +99,11 @@ def plan_pool(world: PoolWorld, *, now: datetime) -> PoolPlan:
     )
     alone = {name: verdict.refusal.message for name, verdict in verdicts.items() if verdict.refusal is not None}
     sets = plan_change_sets(state, world.change_set_members, world.change_sets, alone, now=now)
-    verdicts = {name: _with_set(verdict, sets.freezes.get(name)) for name, verdict in verdicts.items()}
+    # Once its set is done an instance is judged by itself, though it carries the id still (F5, C6).
+    verdicts = {
+        name: _with_set(verdict, sets.freezes[name]) if name in sets.freezes else own[name]
+        for name, verdict in verdicts.items()
+    }
     demands = tuple(verdict.demand for verdict in verdicts.values())
     state = replace(state, holdings=sets.holdings, demands=demands, reserved=sets.reserved)
     drained = drain(state, ahead, world.expiry, now=now)
@@ -140,12 +144,10 @@ _REASONS = {
 }
 
 
-def _with_set(verdict: Verdict, decided: ChangeSetVerdict | None) -> Verdict:
+def _with_set(verdict: Verdict, decided: ChangeSetVerdict) -> Verdict:
     """A member keeps what it holds, apart from the steps of its set; and says why, where it is not simply under way.
 
     While the set moves its members, nothing else does (Freeze.STEPS)."""
-    if decided is None:
-        return verdict
     frozen = replace(verdict.demand, freeze=Freeze.STEPS if decided.moving else Freeze.EVERYTHING)
     reason = _REASONS.get(decided.kind)
     return Verdict(frozen, Refusal(reason, decided.message) if reason is not None else verdict.refusal)
