@@ -199,13 +199,13 @@ def drain(pool: PoolState, ahead: Outlook, settings: ExpirySettings, *, now: dat
     if ahead.fallen is not None:
         overdue = plan_stops(runners, blocks_of(ahead.contracted_cu), settings.stop_order)
         if overdue:
-            return Drained(_released(pool, overdue), _plan(ahead.fallen, overdue, settings))
+            return Drained(_released(pool, runners, overdue), _plan(ahead.fallen, overdue, settings))
     for fall in ahead.falls:
         units = plan_stops(runners, blocks_of(fall.after_cu), settings.stop_order)
         if units:
             begun = now >= fall.at - settings.drain
-            next_one = begun and not any(_leaving(pool, holding) for holding in pool.holdings)
-            holdings = _released(pool, units[:1]) if next_one else pool.holdings
+            next_one = begun and not _on_their_way_out(pool, runners)
+            holdings = _released(pool, runners, units[:1]) if next_one else pool.holdings
             return Drained(holdings, _plan(fall, units, settings))
     return Drained(pool.holdings)
 
@@ -229,18 +229,22 @@ def _by_instance(units: Sequence[Unit]) -> tuple[Stop, ...]:
     return tuple(Stop(instance, count) for instance, count in counts.items())
 
 
-def _leaving(pool: PoolState, holding: Holding) -> bool:
-    """Is it on its way out, on a node that lives? What a lost node had is fenced some day; the drain does not wait."""
+def _on_their_way_out(pool: PoolState, runners: Sequence[Runner]) -> bool:
+    """Is anybody, or will be in this very plan? What a lost node had is fenced some day; the drain does not wait for it."""
     failed = {node.name for node in pool.nodes if node.failed}
-    return not holding.held and not failed.intersection(holding.nodes)
+    if any(not each.held and failed.isdisjoint(each.nodes) for each in pool.holdings):
+        return True
+    counted = Counter({each.demand.instance: each.count for each in runners})
+    return Counter(holding.instance for holding in standing(pool.holdings)) != +counted
 
 
-def _released(pool: PoolState, units: Sequence[Unit]) -> tuple[Holding, ...]:
-    """Which members of an instance go is as in any release."""
+def _released(pool: PoolState, runners: Sequence[Runner], units: Sequence[Unit]) -> tuple[Holding, ...]:
+    """Which members of an instance go is as in any release; those that are too many anyway go with them."""
+    counted = {each.demand.instance: each.count for each in runners}
     leaving: set[str] = set()
     for stop in _by_instance(units):
         mine = [each for each in pool.holdings if each.instance == stop.instance]
-        leaving |= {each.member for each in surplus(pool, mine, len(standing(mine)) - stop.instances)}
+        leaving |= {each.member for each in surplus(pool, mine, counted[stop.instance] - stop.instances)}
     return tuple(
         replace(each, state=HoldingState.RELEASING) if each.member in leaving else each for each in pool.holdings
     )

@@ -200,6 +200,13 @@ def test_what_is_released_anyway_counts_and_the_drain_waits_for_it() -> None:
     assert leaving(planned(state)) == ["fast-3"]
 
 
+def test_i3_what_is_too_many_anyway_goes_with_those_that_stop_and_leaves_no_rest_below_the_minimum() -> None:
+    over = replace(commitment(), state=CommitmentState.EXPIRED)
+    three = [held(f"chat-{number}", 2) for number in range(3)]
+    state = world(*three, demands=[asks("chat", 2, blocks=2, minimum=2)], blocks=6)
+    assert released(drained(state, over, ahead=timedelta())) == ["chat-0", "chat-1", "chat-2"]
+
+
 def test_members_off_usable_nodes_stop_first_and_a_lost_node_holds_no_drain_up() -> None:
     nodes = (part("sick", 1, failed=True), part("fine", 3))
     holdings = (held("fast-0", 1, "sick"), held("fast-1", 1, "fine"), held("fast-2", 1, "fine"))
