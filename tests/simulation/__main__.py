@@ -13,7 +13,7 @@ from collections.abc import Iterator
 
 from tests.simulation.checker import Violation
 from tests.simulation.guards import table
-from tests.simulation.simulation import Simulation
+from tests.simulation.simulation import AT_THE_ENDS, EVERYWHERE, Focus, Simulation
 
 Finding = tuple[int, str]
 
@@ -24,6 +24,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--from", type=int, default=0, dest="first", help="the first (default: 0)")
     parser.add_argument("--replay", type=int, metavar="SEED", help="run this one alone and tell what happens")
     parser.add_argument("--keep-going", action="store_true", help="run all seeds, whatever is found")
+    parser.add_argument("--ends", action="store_true", help="terms end, are renewed and reduced in mid-story")
     parser.add_argument("-v", "--verbose", action="store_true", help="with --replay: every event")
     parser.add_argument("--guards", action="store_true", help="write the table of guards and what misses them")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
@@ -31,11 +32,12 @@ def main(arguments: list[str] | None = None) -> int:
     if chosen.guards:
         say(table())
         return 0
+    focus = AT_THE_ENDS if chosen.ends else EVERYWHERE
     if chosen.replay is not None:
-        finding = examine(chosen.replay, verbose=chosen.verbose)
+        finding = examine(chosen.replay, focus, verbose=chosen.verbose)
         say(finding[1] if finding else f"seed {chosen.replay}: no violation")
         return 1 if finding else 0
-    return run(chosen.first, chosen.seeds, chosen.jobs, keep_going=chosen.keep_going)
+    return run(range(chosen.first, chosen.first + chosen.seeds), chosen.jobs, focus, keep_going=chosen.keep_going)
 
 
 def say(text: str) -> None:
@@ -43,9 +45,9 @@ def say(text: str) -> None:
     sys.stdout.flush()
 
 
-def examine(seed: int, *, verbose: bool = False) -> Finding | None:
+def examine(seed: int, focus: Focus = EVERYWHERE, *, verbose: bool = False) -> Finding | None:
     """Run one seed; what it found, in words."""
-    simulation = Simulation(seed, verbose=verbose)
+    simulation = Simulation(seed, focus, verbose=verbose)
     try:
         simulation.run()
     except Violation as violation:
@@ -55,16 +57,17 @@ def examine(seed: int, *, verbose: bool = False) -> Finding | None:
     else:
         return None
     lines = "\n".join(simulation.last_events())
+    again = f"--replay {seed}{' --ends' if focus is AT_THE_ENDS else ''} -v"
     return seed, (
         f"\nseed {seed}, step {simulation.step}: VIOLATION of {what}\nlast events:\n{lines}\n"
-        f"replay: .venv/bin/python -m tests.simulation --replay {seed} -v"
+        f"replay: .venv/bin/python -m tests.simulation {again}"
     )
 
 
-def run(first: int, count: int, jobs: int, *, keep_going: bool = False) -> int:
+def run(seeds: range, jobs: int, focus: Focus, *, keep_going: bool = False) -> int:
     started, findings, done = time.monotonic(), 0, 0
     with multiprocessing.Pool(jobs) as pool:
-        for finding in _examined(pool, first, count, jobs):
+        for finding in _examined(pool, seeds, jobs, focus):
             done += 1
             if finding is not None:
                 findings += 1
@@ -73,16 +76,20 @@ def run(first: int, count: int, jobs: int, *, keep_going: bool = False) -> int:
                     return 1
             if done % 200 == 0:
                 rate = done / (time.monotonic() - started)
-                say(f"{done} of {count} seeds, {findings} violations, {rate:.0f} seeds/s")
+                say(f"{done} of {len(seeds)} seeds, {findings} violations, {rate:.0f} seeds/s")
     seconds = time.monotonic() - started
-    say(f"{count} seeds from {first}: {findings} violations, {count / seconds:.1f} seeds/s on {jobs} processes")
+    rate = len(seeds) / seconds
+    say(f"{len(seeds)} seeds from {seeds.start}: {findings} violations, {rate:.1f} seeds/s on {jobs} processes")
     return 1 if findings else 0
 
 
-def _examined(pool: multiprocessing.pool.Pool, first: int, count: int, jobs: int) -> Iterator[Finding | None]:
-    return pool.imap_unordered(
-        examine, range(first, first + count), chunksize=max(1, min(20, count // (4 * jobs) or 1))
-    )
+def _examined(pool: multiprocessing.pool.Pool, seeds: range, jobs: int, focus: Focus) -> Iterator[Finding | None]:
+    chunk = max(1, min(20, len(seeds) // (4 * jobs) or 1))
+    return pool.imap_unordered(_examine_ends if focus is AT_THE_ENDS else examine, seeds, chunksize=chunk)
+
+
+def _examine_ends(seed: int) -> Finding | None:
+    return examine(seed, AT_THE_ENDS)
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from reserved_capacity.ports import (
@@ -206,6 +206,19 @@ def minutes_pass(minutes: int) -> Act:
     return lambda world: world.clock.forward(minutes=minutes)
 
 
+def time_is(moment: datetime) -> Act:
+    def act(world: World) -> None:
+        world.clock.moment = moment
+
+    return act
+
+
+def reduces(cu: int, day: str) -> Act:
+    entry = {"commitment": "po-1", "at": day, "computeUnits": cu, "reason": "agreed"}
+    ref = Ref(COMPUTE_UNIT_POOLS, "acme", "prod")
+    return lambda world: _discard(world.cluster.user_patch(ref, {"spec": {"amendments": [entry]}}))
+
+
 def buys(name: str, cu: int, order: str) -> Act:
     return lambda world: _discard(world.cluster.user_create(COMPUTE_UNIT_POOLS, pool(name, cu=cu, commitment=order)))
 
@@ -244,6 +257,7 @@ _SERVES = (applies("chat", "gpt-4-turbo", 2),)
 _FULL = (together(applies("chat", "gpt-4-turbo", 2), applies("fast", "gpt-3.5-turbo", 0)),)
 _THERE = {"changeSet": {"id": "there", "members": 2}}
 _BACK = {"changeSet": {"id": "back", "members": 2}}
+_END = datetime(2027, 3, 2, tzinfo=UTC)  # of po-1, which is used on the first day (world.NOW)
 _MOVES = (edits("chat", instances=0, **_THERE), edits("fast", instances=6, **_THERE))
 
 STORIES = (
@@ -281,6 +295,16 @@ STORIES = (
         "grows",
         (edits("fast", instances=4), together(orders_more(200), edits("fast", instances=8))),
         (applies("fast", "gpt-3.5-turbo", 1),),
+    ),
+    Story(
+        "a term ends",
+        (time_is(_END - timedelta(days=20)), time_is(_END - timedelta(minutes=30)), time_is(_END)),
+        (applies("fast", "gpt-3.5-turbo", 6),),
+    ),
+    Story(
+        "a reduction is agreed and holds",
+        (reduces(300, "2026-03-02"), time_is(datetime(2026, 3, 2, 1, tzinfo=UTC))),
+        (applies("fast", "gpt-3.5-turbo", 5),),
     ),
     Story("makes a namesake", (together(deletes(MODEL_INSTANCES, "chat"), *_SERVES),), _SERVES),
     Story("makes the pool anew", (together(deletes(COMPUTE_UNIT_POOLS, "prod"), buys("prod", 600, "po-1")),), _SERVES),

@@ -44,6 +44,8 @@ class Focus:
 
 
 EVERYWHERE = Focus()
+# Terms end, are renewed and reduced in mid-story.
+AT_THE_ENDS = Focus(actions=("reach_end", "amend", "choose_renewal", "order_more"))
 
 
 @dataclass(slots=True)

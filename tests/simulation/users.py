@@ -28,6 +28,7 @@ from reserved_capacity.ports import (
 from tests.fakes.cluster import FakeCluster
 from tests.fakes.controllers import ref_of
 from tests.integration import world as catalogue
+from tests.simulation.ends import ENDS, WEIGHTS
 
 NAMESPACE = "acme"
 GPUS = 4  # of a node; one block is one GPU
@@ -90,8 +91,8 @@ class Users:
     def act(self) -> str:
         """One action that finds something to act on; its name."""
         for _ in range(10):
-            name = self.chance.choices(self.enabled, [ACTIONS[each] for each in self.enabled])[0]
-            if getattr(self, name)():
+            name = self.chance.choices(self.enabled, [_WEIGHTS[each] for each in self.enabled])[0]
+            if ENDS[name](self) if name in ENDS else getattr(self, name)():
                 return name
         return "nothing"
 
@@ -123,14 +124,14 @@ class Users:
         return self._edit_instance({"snapshot": self.chance.choice(("small-1", "mid-1", "big-1", "pair-1"))})
 
     def delete_instance(self) -> bool:
-        if (obj := self._any(MODEL_INSTANCES)) is None:
+        if (obj := self.any_of(MODEL_INSTANCES)) is None:
             return False
         self.cluster.user_delete(ref_of(MODEL_INSTANCES, obj), foreground=self.chance.random() < 0.2)
         return True
 
     def make_anew(self) -> bool:
         """Deleted and created again at once, with another size and another offering perhaps."""
-        if (obj := self._any(MODEL_INSTANCES)) is None or obj["metadata"].get("finalizers"):
+        if (obj := self.any_of(MODEL_INSTANCES)) is None or obj["metadata"].get("finalizers"):
             return False
         self.cluster.user_delete(ref_of(MODEL_INSTANCES, obj))
         spec = {**obj["spec"], "instances": self.chance.randint(0, 3)}
@@ -148,7 +149,7 @@ class Users:
             if self.cluster.stored(ref) is not None:
                 self.cluster.user_patch(ref, {"spec": spec})
             return True
-        if (first := self._any(MODEL_INSTANCES)) is None:
+        if (first := self.any_of(MODEL_INSTANCES)) is None:
             return False
         beside = [
             obj
@@ -172,7 +173,7 @@ class Users:
         return self._edit_instance({"changeSet": None})
 
     def _edit_instance(self, spec: JsonObject) -> bool:
-        if (obj := self._any(MODEL_INSTANCES)) is None:
+        if (obj := self.any_of(MODEL_INSTANCES)) is None:
             return False
         self.cluster.user_patch(ref_of(MODEL_INSTANCES, obj), {"spec": spec})
         return True
@@ -189,7 +190,7 @@ class Users:
         return True
 
     def order_more(self) -> bool:
-        if (obj := self._any(COMPUTE_UNIT_POOLS)) is None or len(obj["spec"]["commitments"]) > 2:
+        if (obj := self.any_of(COMPUTE_UNIT_POOLS)) is None or len(obj["spec"]["commitments"]) > 2:
             return False
         self.orders += 1
         more = pool_body("x", f"order-{self.orders}", self.chance.choice((100, 200, 300)))["spec"]["commitments"]
@@ -199,14 +200,14 @@ class Users:
 
     def delete_pool(self) -> bool:
         """As a namespace's teardown may (M9)."""
-        if (obj := self._any(COMPUTE_UNIT_POOLS)) is None:
+        if (obj := self.any_of(COMPUTE_UNIT_POOLS)) is None:
             return False
         self.cluster.user_delete(ref_of(COMPUTE_UNIT_POOLS, obj))
         return True
 
     def make_pool_anew(self) -> bool:
         """Lost and applied again: the same order, or for others a new one."""
-        if (obj := self._any(COMPUTE_UNIT_POOLS)) is None:
+        if (obj := self.any_of(COMPUTE_UNIT_POOLS)) is None:
             return False
         self.cluster.user_delete(ref_of(COMPUTE_UNIT_POOLS, obj))
         metadata = {"name": obj["metadata"]["name"], "namespace": NAMESPACE}
@@ -215,7 +216,7 @@ class Users:
 
     def lose_pool_status(self) -> bool:
         """As a backup tool does that restores objects without their status."""
-        if (obj := self._any(COMPUTE_UNIT_POOLS)) is None or not obj.get("status"):
+        if (obj := self.any_of(COMPUTE_UNIT_POOLS)) is None or not obj.get("status"):
             return False
         self.cluster.user_patch(ref_of(COMPUTE_UNIT_POOLS, obj), {"status": None}, status=True)
         return True
@@ -240,28 +241,28 @@ class Users:
         return True
 
     def delete_node(self) -> bool:
-        if (node := self._any(NODES)) is None:
+        if (node := self.any_of(NODES)) is None:
             return False
         self.cluster.user_delete(ref_of(NODES, node))
         return True
 
     def make_node_anew(self) -> bool:
         """Re-registered by its kubelet: the same machine and pods, without our annotation."""
-        if (node := self._any(NODES)) is None:
+        if (node := self.any_of(NODES)) is None:
             return False
         self.cluster.user_delete(ref_of(NODES, node))
         self._make_node(node["metadata"]["name"])
         return True
 
     def cordon(self) -> bool:
-        if (node := self._any(NODES)) is None:
+        if (node := self.any_of(NODES)) is None:
             return False
         cordoned = bool((node.get("spec") or {}).get("unschedulable"))
         self.cluster.user_patch(ref_of(NODES, node), {"spec": {"unschedulable": None if cordoned else True}})
         return True
 
     def flap(self) -> bool:
-        if (node := self._any(NODES)) is None:
+        if (node := self.any_of(NODES)) is None:
             return False
         ready = node["status"]["conditions"][0]["status"] == "True"
         self.set_ready(node, ready="Unknown" if ready else "True")
@@ -273,7 +274,7 @@ class Users:
         self.cluster.user_patch(ref_of(NODES, node), {"status": {"conditions": conditions}}, status=True)
 
     def lose_gpus(self) -> bool:
-        if (node := self._any(NODES)) is None:
+        if (node := self.any_of(NODES)) is None:
             return False
         allocatable = {"nvidia.com/gpu": str(self.chance.choice((0, GPUS - 1, GPUS, GPUS)))}
         self.cluster.user_patch(ref_of(NODES, node), {"status": {"allocatable": allocatable}}, status=True)
@@ -286,14 +287,14 @@ class Users:
     # ------------------------------------------------------------------------------------------------------------ pods
 
     def evict_pod(self) -> bool:
-        if (pod := self._any(PODS)) is None:
+        if (pod := self.any_of(PODS)) is None:
             return False
         self.cluster.user_delete(ref_of(PODS, pod))
         return True
 
     def delete_member(self) -> bool:
         """`kubectl delete statefulset`, of somebody who should not."""
-        if (obj := self._any(STATEFUL_SETS)) is None:
+        if (obj := self.any_of(STATEFUL_SETS)) is None:
             return False
         self.cluster.user_delete(ref_of(STATEFUL_SETS, obj), foreground=self.chance.random() < 0.5)
         return True
@@ -328,7 +329,7 @@ class Users:
 
     # -------------------------------------------------------------------------------------------------------- the rest
 
-    def _any(self, resource: Resource) -> JsonObject | None:
+    def any_of(self, resource: Resource) -> JsonObject | None:
         """One of ours, that is not on its way out."""
         found: Sequence[JsonObject] = [
             obj
@@ -366,3 +367,4 @@ ACTIONS: dict[str, float] = {
     "foreign_pod": 1.5,
     "wait_long": 1.5,
 }
+_WEIGHTS = {**ACTIONS, **WEIGHTS}
