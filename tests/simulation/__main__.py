@@ -11,8 +11,8 @@ import time
 import traceback
 from collections.abc import Iterator
 
-from tests.simulation.checker import Violation
 from tests.simulation.guards import table
+from tests.simulation.sightings import Violation
 from tests.simulation.simulation import AT_THE_ENDS, EVERYWHERE, Focus, Simulation
 
 Finding = tuple[int, str]

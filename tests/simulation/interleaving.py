@@ -34,11 +34,13 @@ from tests.fakes.cluster import FakeCluster
 from tests.fakes.controllers import FakeControllers
 from tests.integration import world as catalogue
 from tests.integration.world import Clock
-from tests.simulation.checker import Checker, Violation
+from tests.simulation.checker import Checker
 from tests.simulation.facts import held_by
 from tests.simulation.judge import judge
-from tests.simulation.process import Process, Task, Weather
+from tests.simulation.network import Weather
+from tests.simulation.process import Process, Task
 from tests.simulation.settling import Settling, as_event_loop
+from tests.simulation.sightings import Violation
 from tests.simulation.users import GPUS, NAMESPACE, OFFERINGS, accelerator_class, pool_body, price_book
 
 CLASS = Key(CAPACITY, "", "h100-8")

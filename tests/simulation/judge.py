@@ -25,7 +25,6 @@ from reserved_capacity.ports import (
     Resource,
 )
 from tests.fakes.cluster import FakeCluster
-from tests.simulation.checker import Violation
 from tests.simulation.facts import (
     INSTANCE,
     MEMBER,
@@ -44,6 +43,7 @@ from tests.simulation.facts import (
     place,
     requested_gpus,
 )
+from tests.simulation.sightings import Violation
 
 NODES_OF_MEMBER = "reservedcapacity.io/nodes"
 REVISION = "reservedcapacity.io/revision"

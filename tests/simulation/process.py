@@ -9,9 +9,8 @@ from __future__ import annotations
 import asyncio
 import random
 import traceback
-import types
 from collections import deque
-from collections.abc import Callable, Coroutine, Generator, Mapping
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -21,19 +20,11 @@ from reserved_capacity.adapters.remembering import RememberingCluster
 from reserved_capacity.loop import Loop, Reconciler
 from reserved_capacity.ports import (
     OUR_KINDS,
-    PODS,
     WATCHED,
     ApiError,
     Clock,
-    Conflict,
     JsonObject,
-    Listing,
-    OutcomeUnknown,
-    Precondition,
-    Ref,
     Resource,
-    Throttled,
-    Unavailable,
 )
 from reserved_capacity.queue import Key, WorkQueue
 from reserved_capacity.reconcilers import routes
@@ -42,156 +33,7 @@ from reserved_capacity.snapshot import INDEXES
 from reserved_capacity.store import FOREIGN_PODS, LABEL_SELECTORS, Store
 from tests.fakes.cluster import FakeCluster
 from tests.fakes.selectors import matches_labels
-
-_FAULTS = ("write_faults", "read_faults", "late_writes", "lost_events", "twice_told", "shuffled")
-_ON_NODE = "spec.nodeName="
-Call = Callable[[], Coroutine[Any, Any, Any]]
-Note = Callable[..., None]
-
-
-@types.coroutine
-def pause(before: str = "") -> Generator[str, None, None]:
-    """Let the scheduler decide who goes on; it is told which call comes `before` anything else, if one does."""
-    yield before
-
-
-@dataclass(slots=True)
-class Weather:
-    """How bad the world is to one run: chances per call, per event, per step."""
-
-    write_faults: float = 0.0
-    read_faults: float = 0.0
-    late_writes: float = 0.0
-    lost_events: float = 0.0
-    twice_told: float = 0.0
-    shuffled: float = 0.0
-    delivery: float = 0.5
-    workers: int = 2
-
-    def storm(self) -> dict[str, float]:
-        """Calm down; what the weather was like."""
-        was = {name: getattr(self, name) for name in _FAULTS}
-        self.blow(dict.fromkeys(_FAULTS, 0.0))
-        return was
-
-    def blow(self, faults: Mapping[str, float]) -> None:
-        for name, chance in faults.items():
-            setattr(self, name, chance)
-
-
-@dataclass(slots=True, eq=False)
-class Request:
-    """A write that has left the process: it is carried out some time, whether anybody still waits for it or not."""
-
-    words: str
-    coroutine: Coroutine[Any, Any, Any]
-    patience: int
-    done: bool = False
-    answer: Any = None
-    error: ApiError | None = None
-
-    def carry_out(self) -> None:
-        try:
-            self.answer = _carried_out(self.coroutine)
-        except ApiError as error:
-            self.error = error
-        self.done = True
-
-
-def _carried_out(write: Coroutine[Any, Any, Any]) -> Any:
-    """A write takes effect at once: its moment is that of the call."""
-    try:
-        while True:
-            write.send(None)
-    except StopIteration as end:
-        return end.value
-
-
-class FaultyPort:
-    """The Cluster port of one process: every call may fail in every way that it can, and others may go on
-    before it is carried out and before its answer arrives."""
-
-    def __init__(self, process: Process) -> None:
-        self._cluster, self._weather, self._chance = process.cluster, process.weather, process.chance
-        self._late, self._note, self._looked = process.late, process.noted, process.looked
-
-    async def get(self, ref: Ref) -> JsonObject | None:
-        await self._read("get", ref)
-        found = self._cluster.peek(ref)
-        await pause()
-        return found
-
-    async def list(
-        self, resource: Resource, *, namespace: str = "", label_selector: str = "", field_selector: str = ""
-    ) -> Listing:
-        await self._read("list", resource)
-        found = self._cluster.listing(
-            resource, namespace=namespace, label_selector=label_selector, field_selector=field_selector
-        )
-        if resource == PODS and field_selector.startswith(_ON_NODE):
-            self._looked(field_selector.removeprefix(_ON_NODE), self._cluster.version)
-        await pause()
-        return found
-
-    async def create(self, resource: Resource, body: Mapping[str, Any]) -> JsonObject:
-        words = f"create {Ref(resource, body['metadata'].get('namespace', ''), body['metadata']['name'])}"
-        made: JsonObject = await self._write(words, lambda: self._cluster.create(resource, body))
-        return made
-
-    async def patch(self, ref: Ref, precondition: Precondition, merge: Mapping[str, Any]) -> JsonObject:
-        made: JsonObject = await self._write(f"patch {ref}", lambda: self._cluster.patch(ref, precondition, merge))
-        return made
-
-    async def replace_status(self, ref: Ref, precondition: Precondition, body: Mapping[str, Any]) -> JsonObject:
-        words = f"status {ref}"
-        made: JsonObject = await self._write(words, lambda: self._cluster.replace_status(ref, precondition, body))
-        return made
-
-    async def delete(self, ref: Ref, precondition: Precondition) -> None:
-        await self._write(f"delete {ref}", lambda: self._cluster.delete(ref, precondition))
-
-    async def _read(self, verb: str, what: object) -> None:
-        await pause(f"{verb} {what}")
-        if self._chance.random() < self._weather.read_faults:
-            self._note("read fault", verb, str(what))
-            raise Unavailable("simulated: no answer to a read")
-
-    async def _write(self, words: str, call: Call) -> Any:
-        weather, chance = self._weather, self._chance
-        await pause(words)
-        if weather.late_writes and chance.random() < weather.late_writes:
-            return await self._late_write(words, call)
-        fault = chance.randrange(6) if chance.random() < weather.write_faults else None
-        if fault is not None:
-            self._note("write fault", ("503", "409", "429", "504 not done", "504 done", "reset done")[fault], words)
-        match fault:
-            case 0:
-                raise Unavailable("simulated: connection refused")
-            case 1:
-                raise Conflict("simulated: conflict")
-            case 2:
-                raise Throttled("simulated: too many requests", retry_after=chance.uniform(0.5, 5.0))
-            case 3:
-                raise OutcomeUnknown("simulated: time-out, not carried out")
-        answer = _carried_out(call())
-        self._note("wrote", words)
-        await pause()
-        if fault is not None:
-            raise OutcomeUnknown("simulated: time-out, carried out")
-        return answer
-
-    async def _late_write(self, words: str, call: Call) -> Any:
-        request = Request(words, call(), patience=self._chance.randrange(12))
-        self._late.append(request)
-        self._note("write is slow", words)
-        while not request.done:
-            await pause()
-            request.patience -= 1
-            if request.patience < 0:
-                raise OutcomeUnknown("simulated: time-out, still under way")
-        if request.error is not None:
-            raise request.error
-        return request.answer
+from tests.simulation.network import FaultyPort, Note, Request, Weather, pause
 
 
 @dataclass(slots=True, eq=False)
@@ -235,7 +77,7 @@ class Process:
     def __post_init__(self) -> None:
         self.store = Store(INDEXES)
         queue = WorkQueue(self.monotonic, jitter=random.Random(self.chance.random()))
-        port = FaultyPort(self)
+        port = FaultyPort(self.cluster, self.weather, self.chance, self.late, self.noted, self.looked)
         remembering = RememberingCluster(port, self.store)
         built = reconcilers.build(remembering, self.store, self.clock, queue.add)
         self.loop = Loop(

@@ -9,8 +9,9 @@ from dataclasses import dataclass
 
 from tests.fakes.cluster import FakeCluster
 from tests.fakes.controllers import FakeControllers
-from tests.simulation.checker import Checker, Violation
+from tests.simulation.checker import Checker
 from tests.simulation.process import Process
+from tests.simulation.sightings import Violation
 
 SETTLING_ROUNDS = 400
 

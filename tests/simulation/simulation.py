@@ -25,12 +25,14 @@ from reserved_capacity.resync import RESOURCES
 from tests.fakes.cluster import FakeCluster
 from tests.fakes.controllers import FakeControllers
 from tests.integration.world import Clock
-from tests.simulation.checker import Checker, Violation
+from tests.simulation.checker import Checker
 from tests.simulation.facts import claims_on, gpus_on, held_by, is_usable
 from tests.simulation.judge import judge
-from tests.simulation.process import Process, Request, Weather
+from tests.simulation.network import Request, Weather
+from tests.simulation.process import Process
 from tests.simulation.replanning import replanning
 from tests.simulation.settling import Settling, as_event_loop
+from tests.simulation.sightings import Violation
 from tests.simulation.users import Users
 
 

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.simulation.checker import Violation
 from tests.simulation.guards import ALONE, IN_DEPTH, Guard, table
 from tests.simulation.interleaving import NotReachedError, play
+from tests.simulation.sightings import Violation
 from tests.simulation.simulation import Simulation
 
 SEEDS_IN_DEPTH = 12
