@@ -1,4 +1,4 @@
-"""2,000 seeds of the simulation but for those that are known to be open, and that it is what it says: deterministic, and harmless to what it shares."""
+"""2,000 seeds of the simulation, and that it is what it says: deterministic, and harmless to what it shares."""
 
 from __future__ import annotations
 
@@ -16,14 +16,11 @@ from tests.simulation.simulation import AT_THE_ENDS, Simulation
 SEEDS = 2000
 ENDS = 200
 CHUNK = 50
-OPEN_FINDINGS = (671, 977, 1532)
-"""Seeds whose violation is known and not mended (docs/testing.md, Open findings). Whoever mends one takes it out here."""
 
 
 @pytest.mark.parametrize("first", range(0, SEEDS, CHUNK))
 def test_no_seed_violates_an_invariant(first: int) -> None:
-    seeds = [seed for seed in range(first, first + CHUNK) if seed not in OPEN_FINDINGS]
-    findings = [finding for seed in seeds if (finding := examine(seed))]
+    findings = [finding for seed in range(first, first + CHUNK) if (finding := examine(seed))]
     assert not findings, "\n".join(text for _, text in findings)
 
 
@@ -31,11 +28,6 @@ def test_no_seed_violates_an_invariant(first: int) -> None:
 def test_no_seed_in_which_terms_end_violates_an_invariant(first: int) -> None:
     findings = [finding for seed in range(first, first + CHUNK) if (finding := examine(seed, AT_THE_ENDS))]
     assert not findings, "\n".join(text for _, text in findings)
-
-
-@pytest.mark.parametrize("seed", OPEN_FINDINGS)
-def test_an_open_finding_is_still_one(seed: int) -> None:
-    assert examine(seed) is not None, f"seed {seed} is mended: take it out of OPEN_FINDINGS and of docs/testing.md"
 
 
 def test_a_seed_runs_the_same_way_whatever_the_hash_seed() -> None:

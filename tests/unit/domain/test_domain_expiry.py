@@ -207,6 +207,14 @@ def test_i3_what_is_too_many_anyway_goes_with_those_that_stop_and_leaves_no_rest
     assert released(drained(state, over, ahead=timedelta())) == ["chat-0", "chat-1", "chat-2"]
 
 
+def test_c6_at_the_end_who_was_to_go_anyway_goes_with_the_rest_and_none_is_left_below_the_minimum() -> None:
+    """One of two is wanted, and all that is left stops: not one now and the other with the next plan."""
+    crowd = [asks("pair", 1, blocks=1, minimum=2), asks("other", 2, blocks=1, offering="pair", minimum=2)]
+    state = world(*(held(name, 1) for name in ("pair-0", "pair-1", "other-0", "other-1")), demands=crowd, blocks=4)
+    over = replace(commitment(400), state=CommitmentState.EXPIRED)
+    assert sorted(released(drained(state, over, ahead=timedelta()))) == ["other-0", "other-1", "pair-0", "pair-1"]
+
+
 def test_members_off_usable_nodes_stop_first_and_a_lost_node_holds_no_drain_up() -> None:
     nodes = (part("sick", 1, failed=True), part("fine", 3))
     holdings = (held("fast-0", 1, "sick"), held("fast-1", 1, "fine"), held("fast-2", 1, "fine"))
