@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import gc
 import multiprocessing
 import multiprocessing.pool
 import os
@@ -48,6 +49,7 @@ def say(text: str) -> None:
 def examine(seed: int, focus: Focus = EVERYWHERE, *, verbose: bool = False) -> Finding | None:
     """Run one seed; what it found, in words."""
     simulation = Simulation(seed, focus, verbose=verbose)
+    gc.disable()  # a seed is short, and most of what it makes is in use to its end
     try:
         simulation.run()
     except Violation as violation:
@@ -56,6 +58,8 @@ def examine(seed: int, focus: Focus = EVERYWHERE, *, verbose: bool = False) -> F
         what = traceback.format_exc()
     else:
         return None
+    finally:
+        gc.enable()
     lines = "\n".join(simulation.last_events())
     again = f"--replay {seed}{' --ends' if focus is AT_THE_ENDS else ''} -v"
     return seed, (

@@ -30,7 +30,8 @@ from reserved_capacity.queue import Key, WorkQueue
 from reserved_capacity.reconcilers import routes
 from reserved_capacity.resync import RESOURCES, Freshness, Resync
 from reserved_capacity.snapshot import INDEXES
-from reserved_capacity.store import FOREIGN_PODS, LABEL_SELECTORS, Store
+from reserved_capacity.store import FOREIGN_PODS, LABEL_SELECTORS, Store, Trim
+from reserved_capacity.trimming import essential
 from tests.fakes.cluster import FakeCluster
 from tests.fakes.selectors import matches_labels
 from tests.simulation.network import FaultyPort, Note, Request, Weather, pause
@@ -66,6 +67,7 @@ class Process:
     note: Note
     failed: Callable[[str], None]
     looked: Callable[[str, int], None]
+    trim: Trim = essential
     store: Store = field(init=False)
     loop: Loop = field(init=False)
     resync: Resync = field(init=False)
@@ -75,7 +77,7 @@ class Process:
     unheard: int = 0
 
     def __post_init__(self) -> None:
-        self.store = Store(INDEXES)
+        self.store = Store(INDEXES, self.trim)
         queue = WorkQueue(self.monotonic, jitter=random.Random(self.chance.random()))
         port = FaultyPort(self.cluster, self.weather, self.chance, self.late, self.noted, self.looked)
         remembering = RememberingCluster(port, self.store)

@@ -22,6 +22,7 @@ from reserved_capacity.ports import (
     Resource,
 )
 from reserved_capacity.resync import RESOURCES
+from reserved_capacity.trimming import essential
 from tests.fakes.cluster import FakeCluster
 from tests.fakes.controllers import FakeControllers
 from tests.integration.world import Clock
@@ -72,6 +73,7 @@ class Simulation:
     operators: int = field(init=False)
     slow_pods: float = field(init=False)
     _settling: Settling = field(init=False)
+    _essence: dict[int, tuple[JsonObject, JsonObject]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         chance = self.chance = random.Random(self.seed)
@@ -226,9 +228,17 @@ class Simulation:
             note=self._note,
             failed=self.checker.found,
             looked=looked,
+            trim=self._trimmed,
         )
         self.processes.append(process)
         self._note(process.name, "starts")
+
+    def _trimmed(self, resource: Resource, obj: JsonObject) -> JsonObject:
+        """Of an object that is told again, or to another process, the store keeps the same: nobody alters either."""
+        known = self._essence.get(id(obj))
+        if known is None:
+            known = self._essence[id(obj)] = (obj, essential(resource, obj))
+        return known[1]
 
     def _crash(self, process: Process) -> None:
         self.processes.remove(process)
