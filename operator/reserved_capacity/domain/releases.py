@@ -83,24 +83,30 @@ def surplus(pool: PoolState, mine: Sequence[Holding], keep: int) -> list[Holding
 
 
 def _moved(pool: PoolState, demand: Demand | None, mine: Sequence[Holding], keep: int) -> list[Holding]:
-    """Of every move the member that is not needed any more: the old one when its successor serves and enough of the
-    others do; the new one when the old one may stay after all."""
-    former = succeeded(mine)
-    usable = {node.name for node in pool.nodes if node.usable}
-    held = [holding for holding in mine if holding.held]
-    enough = floor_of(demand, keep) if demand else 0
-    moved: list[Holding] = []
-    for old in sorted(held, key=lambda each: (each.member in pool.available, ordinal_of(each))):
-        heir = former.get(old.member)
-        if heir is None or heir in moved:
-            continue
-        serves = heir.member in pool.available
-        others = sum(each.member in pool.available for each in held if each not in (*moved, old))
-        if serves and others >= enough:
-            moved.append(old)
-        elif usable.issuperset(old.nodes) and not serves and heir.member not in former:
-            moved.append(heir)
+    """Of every move the member that is not needed any more; one may make another so."""
+    enough, known, moved = floor_of(demand, keep) if demand else 0, list(mine), list[Holding]()
+    while (done := _done_with(pool, known, enough)) is not None:
+        moved.append(done)
+        known[known.index(done)] = replace(done, state=HoldingState.RELEASING)
     return moved
+
+
+def _done_with(pool: PoolState, known: Sequence[Holding], enough: int) -> Holding | None:
+    """The old one when its successor serves and enough of the others do; the new one when the old one may stay after all."""
+    former = succeeded(known)
+    if not former:
+        return None
+    usable = {node.name for node in pool.nodes if node.usable}
+    serving = sum(each.held and each.member in pool.available for each in known)
+    olds = [holding for holding in known if holding.member in former]
+    for old in sorted(olds, key=lambda each: (each.member in pool.available, ordinal_of(each))):
+        heir = former[old.member]
+        serves = heir.member in pool.available
+        if serves and serving - (old.member in pool.available) >= enough:
+            return old
+        if usable.issuperset(old.nodes) and not serves and heir.member not in former:
+            return heir
+    return None
 
 
 def floor_of(demand: Demand, keep: int) -> int:
