@@ -182,6 +182,11 @@ def cordons(name: str, *, back: bool = False) -> Act:
     return lambda world: _discard(world.cluster.user_patch(Ref(NODES, "", name), merge))
 
 
+def chooses(strategy: str) -> Act:
+    merge = {"spec": {"nodeReplacement": {"strategy": strategy}}}
+    return lambda world: _discard(world.cluster.user_patch(Ref(COMPUTE_UNIT_POOLS, "acme", "prod"), merge))
+
+
 def loses_contact(name: str, *, back: bool = False) -> Act:
     def act(world: World) -> None:
         since = world.clock.now().strftime("%Y-%m-%dT%H:%M:%SZ")
@@ -258,6 +263,7 @@ _FULL = (together(applies("chat", "gpt-4-turbo", 2), applies("fast", "gpt-3.5-tu
 _THERE = {"changeSet": {"id": "there", "members": 2}}
 _BACK = {"changeSet": {"id": "back", "members": 2}}
 _END = datetime(2027, 3, 2, tzinfo=UTC)  # of po-1, which is used on the first day (world.NOW)
+_MISSABLE = {"minAvailable": 1, "acceptBelowMinimum": True}
 _MOVES = (edits("chat", instances=0, **_THERE), edits("fast", instances=6, **_THERE))
 
 STORIES = (
@@ -282,6 +288,12 @@ STORIES = (
         "leaves a cordoned node for a new one",
         (cordons("gpu-0"), together(minutes_pass(1), adds_node("gpu-2"))),
         (together(*_SERVES, buys("other", 800, "po-3")),),
+    ),
+    Story("leaves a cordoned node though its spec is refused", (edits("chat", instances=1), cordons("gpu-0")), _SERVES),
+    Story(
+        "stops members first on a full pool",
+        (together(cordons("gpu-0"), cordons("gpu-1")), cordons("gpu-1", back=True)),
+        (*_SERVES, together(chooses("TerminateFirst"), edits("chat", upgrade=_MISSABLE))),
     ),
     Story(
         "two pools compete",
