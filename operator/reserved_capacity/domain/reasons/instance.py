@@ -134,8 +134,9 @@ class CapacityReserved(Reason):
     WAITING_FOR_RELEASE = (
         "WaitingForRelease",
         FALSE,
-        "The compute units are being given back by an instance whose pods are still terminating.",
-        "Wait; the message names the pods.",
+        "The compute units are being given back by an instance whose pods are still terminating, or members leave a node one "
+        "by one.",
+        "Wait; the message says how many are on their way.",
     )
     WAITING_FOR_COMPUTE_UNITS = (
         "WaitingForComputeUnits",
@@ -152,8 +153,9 @@ class CapacityReserved(Reason):
     NODES_UNHEALTHY = (
         "NodesUnhealthy",
         FALSE,
-        "The compute units are there but their nodes are not healthy.",
-        "Repair the nodes named in the message or add a spare one.",
+        "The compute units are there, but on nodes that are cordoned or not healthy. With nodeReplacement TerminateFirst also "
+        "what was given up to empty such a node.",
+        "Uncordon or repair the nodes (kubectl reserved status names them), or add a spare one.",
     )
     PENDING_EVALUATION = (
         "PendingEvaluation",
