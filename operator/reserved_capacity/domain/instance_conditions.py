@@ -100,6 +100,14 @@ _MOVING = frozenset(
 def _ready(
     seen: InstanceObservation, accepted: ConditionValue, reserved: ConditionValue, available: ConditionValue
 ) -> ConditionValue:
+    """What decides, and besides it, whatever that is, why a member cannot leave its node (N3)."""
+    value = _decided(seen, accepted, reserved, available)
+    return replace(value, message=f"{value.message}; {explain_move(seen.move)}") if seen.move else value
+
+
+def _decided(
+    seen: InstanceObservation, accepted: ConditionValue, reserved: ConditionValue, available: ConditionValue
+) -> ConditionValue:
     """This generation's spec fully realised and serving; Unknown while it moves on its own, False if somebody must act."""
     if accepted.status is not ConditionStatus.TRUE:
         return _borrowed(accepted, accepted.status)
@@ -129,8 +137,7 @@ def _ready(
             f"{seen.moving} members have to leave their nodes; each goes when its successor serves",
         )
     if not seen.suspended and seen.available < seen.desired:
-        waiting = _borrowed(available, ConditionStatus.UNKNOWN)
-        return replace(waiting, message=f"{waiting.message}; {explain_move(seen.move)}") if seen.move else waiting
+        return _borrowed(available, ConditionStatus.UNKNOWN)
     return ConditionValue("Ready", ConditionStatus.TRUE, Ready.READY.value, _all_well(seen))
 
 
@@ -139,8 +146,7 @@ def _all_well(seen: InstanceObservation) -> str:
         return f"suspended as asked, with {seen.held} instances held"
     if not seen.desired:
         return "scaled to zero as asked"
-    serving = f"{seen.available} of {seen.desired} instances are serving"
-    return f"{serving}; {explain_move(seen.move)}" if seen.move else serving
+    return f"{seen.available} of {seen.desired} instances are serving"
 
 
 def explain_move(move: BlockedMove) -> str:

@@ -47,7 +47,7 @@ def test_ready_may_borrow_a_reason_whose_own_condition_is_true() -> None:
     decider = of_instance(conditions).decider
     assert decider is not None
     assert decider.types == ("Ready",)
-    assert decider.remedy == "Wait; the message names the pods."
+    assert decider.remedy == "Wait; the message says how many are on their way."
 
 
 def test_a_planned_expiry_is_a_warning_on_a_pool_that_is_ready() -> None:

@@ -134,8 +134,7 @@ class CapacityReserved(Reason):
     WAITING_FOR_RELEASE = (
         "WaitingForRelease",
         FALSE,
-        "The compute units are being given back by an instance whose pods are still terminating, or members leave a node one "
-        "by one.",
+        "The compute units are given back by an instance whose pods still terminate, or members leave a node one by one.",
         "Wait; the message says how many are on their way.",
     )
     WAITING_FOR_COMPUTE_UNITS = (
@@ -153,8 +152,7 @@ class CapacityReserved(Reason):
     NODES_UNHEALTHY = (
         "NodesUnhealthy",
         FALSE,
-        "The compute units are there, but on nodes that are cordoned or not healthy. With nodeReplacement TerminateFirst also "
-        "what was given up to empty such a node.",
+        "The compute units are there, but on nodes that are cordoned or not healthy, or given up to empty such a node.",
         "Uncordon or repair the nodes (kubectl reserved status names them), or add a spare one.",
     )
     PENDING_EVALUATION = (
