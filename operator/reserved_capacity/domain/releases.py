@@ -51,20 +51,18 @@ def release_surplus(pool: PoolState, notes: list[str]) -> list[Holding]:
     by_instance: dict[str, list[Holding]] = {}
     for holding in pool.holdings:
         by_instance.setdefault(holding.instance, []).append(holding)
-    leaving: set[str] = set()
+    told: dict[str, Holding] = {}
     for instance, mine in sorted(by_instance.items()):
         demand = wanted.get(instance)
         keep = effective_desired(demand, len(standing(mine))) if demand else 0
         too_many = surplus(pool, mine, keep)
-        moved = _moved(pool, demand, [holding for holding in mine if holding not in too_many], keep)
         why = f"{instance} asks for {keep}" if demand else f"{instance} is deleted"
         notes += [f"releasing {holding.member}: {why}" for holding in too_many]
-        notes += [f"releasing {holding.member}: it has moved" for holding in moved]
-        leaving |= {holding.member for holding in (*too_many, *moved)}
-    return [
-        replace(holding, state=HoldingState.RELEASING) if holding.member in leaving else holding
-        for holding in pool.holdings
-    ]
+        told |= {holding.member: replace(holding, state=HoldingState.RELEASING) for holding in too_many}
+        if demand is not None:
+            rest = [holding for holding in mine if holding not in too_many]
+            told |= {holding.member: holding for holding in _moves_ended(pool, demand, rest, notes)}
+    return [told.get(holding.member, holding) for holding in pool.holdings]
 
 
 def surplus(pool: PoolState, mine: Sequence[Holding], keep: int) -> list[Holding]:
@@ -82,17 +80,20 @@ def surplus(pool: PoolState, mine: Sequence[Holding], keep: int) -> list[Holding
     return [*released, *(each for each in mine if each.member in former and _heir(former, each).member in going)]
 
 
-def _moved(pool: PoolState, demand: Demand | None, mine: Sequence[Holding], keep: int) -> list[Holding]:
-    """Of every move the member that is not needed any more; one may make another so."""
-    enough, known, moved = floor_of(demand, keep) if demand else 0, list(mine), list[Holding]()
-    while (done := _done_with(pool, known, enough)) is not None:
-        moved.append(done)
-        known[known.index(done)] = replace(done, state=HoldingState.RELEASING)
-    return moved
+def _moves_ended(pool: PoolState, demand: Demand, mine: Sequence[Holding], notes: list[str]) -> list[Holding]:
+    """What becomes of the two of every move that is over; the end of one may be that of another."""
+    known, keep = list(mine), effective_desired(demand, len(standing(mine)))
+    while (over := _over(pool, known, demand, keep)) is not None:
+        at = next(at for at, holding in enumerate(known) if holding.member == over.member)
+        if not over.held:
+            notes.append(f"releasing {over.member}: the move is over")
+        known[at] = over
+    return [holding for holding in known if holding not in mine]
 
 
-def _done_with(pool: PoolState, known: Sequence[Holding], enough: int) -> Holding | None:
-    """The old one when its successor serves and enough of the others do; the new one when the old one may stay after all."""
+def _over(pool: PoolState, known: Sequence[Holding], demand: Demand, keep: int) -> Holding | None:
+    """The old one goes when its successor serves and enough of the others do. Where the old one may stay after all, the new
+    one goes, or stays beside it if more are wanted."""
     former = succeeded(known)
     if not former:
         return None
@@ -101,11 +102,14 @@ def _done_with(pool: PoolState, known: Sequence[Holding], enough: int) -> Holdin
     olds = [holding for holding in known if holding.member in former]
     for old in sorted(olds, key=lambda each: (each.member in pool.available, ordinal_of(each))):
         heir = former[old.member]
-        serves = heir.member in pool.available
-        if serves and serving - (old.member in pool.available) >= enough:
-            return old
-        if usable.issuperset(old.nodes) and not serves and heir.member not in former:
-            return heir
+        may_stay = usable.issuperset(old.nodes) and heir.member not in former
+        if may_stay and keep > len(standing(known)) >= demand.min_instances - 1:
+            return replace(heir, replaces="")
+        if heir.member in pool.available:
+            if serving - (old.member in pool.available) >= floor_of(demand, keep):
+                return replace(old, state=HoldingState.RELEASING)
+        elif may_stay:
+            return replace(heir, state=HoldingState.RELEASING)
     return None
 
 

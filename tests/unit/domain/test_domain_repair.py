@@ -81,7 +81,7 @@ def test_n3_the_old_one_goes_when_its_successor_serves_and_the_record_forgets_it
     assert members(waiting) == ["chat-0", "chat-1"]
     moved = planned(state)
     assert leaving(moved) == ["chat-0"]
-    assert moved.notes == ("releasing chat-0: it has moved",)
+    assert moved.notes == ("releasing chat-0: the move is over",)
     done = planned(replace(state, holdings=moved.holdings, gone=frozenset({"chat-0"})))
     assert [(each.member, each.replaces) for each in done.holdings] == [("chat-1", "")]
 
@@ -90,6 +90,15 @@ def test_n3_a_node_that_is_uncordoned_in_time_keeps_its_member_and_the_successor
     both = [held("chat-1", 3, "n1"), replace(held("chat-0", 3, "n2"), replaces="chat-1")]
     state = serving(ask(1), nodes=[part("n1", 3), part("n2", 3)], holdings=both, but=["chat-0"])
     assert members(planned(state)) == ["chat-1"]
+
+
+def test_n3_a_successor_that_is_not_needed_stays_where_more_are_wanted() -> None:
+    both = [held("chat-0", 3, "n1"), replace(held("chat-1", 3, "n2"), replaces="chat-0")]
+    state = serving(ask(2), nodes=[part("n1", 3), part("n2", 3)], holdings=both, but=["chat-1"])
+    assert [(each.member, each.replaces, each.held) for each in planned(state).holdings] == [
+        ("chat-0", "", True),
+        ("chat-1", "", True),
+    ]
 
 
 def test_n3_a_successor_that_has_to_leave_in_turn_hands_its_part_on() -> None:
