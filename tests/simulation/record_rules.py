@@ -118,7 +118,7 @@ class RecordRules(Sightings):
         return any(uid != instance["metadata"]["uid"] for uid in [*owners, held.uid] if uid)
 
     def _floor(self, at: PoolName, old: tuple[Held, ...], new: tuple[Held, ...]) -> None:
-        """I3. What the user's own hand did is excused: an instance deleted, or made anew."""
+        """I3. What the user's own hand did is excused: an instance deleted, or made anew, or one that gives the floor up."""
         before, after = self._by_offering(at, old), self._by_offering(at, new)
         returning = self._offerings_of(at, self._returning)
         for offering, count in before.items():
@@ -133,7 +133,8 @@ class RecordRules(Sightings):
                 self._falls_by_wish(dict(zip(names, wishes, strict=True)), old, new, minimum)
                 for wishes in itertools.product(*(self._recent_wishes(each) for each in living))
             )
-            if not gone and not anew and not asked:
+            given_up = any((each["spec"].get("upgrade") or {}).get("acceptBelowMinimum") for each in living)
+            if not gone and not anew and not asked and not given_up:
                 self.found(f"{at}: {offering} falls from {count} to {left} instances, the least is {minimum}", "I3")
 
     def _recent_wishes(self, instance: JsonObject) -> set[int]:
