@@ -47,17 +47,19 @@ class PlainClient:
 
     async def watch(self, path: str, seen: Callable[[JsonObject], None]) -> None:
         """Tell `seen` of every object of the collection, now and whenever it changes, until cancelled."""
-        listing = await self.call("GET", path)
-        for item in listing["items"]:
-            seen(item)
-        version = listing["metadata"]["resourceVersion"]
-        async with self.session.get(f"{self.server}{path}?watch=true&resourceVersion={version}") as response:
-            pending = b""
-            # Not `readline`: it refuses lines over 64 KiB.
-            async for chunk in response.content.iter_any():
-                *lines, pending = (pending + chunk).split(b"\n")
-                for line in lines:
-                    seen(json.loads(line)["object"])
+        while True:  # the server ends watches of a kind whose CRD it takes in once more
+            listing = await self.call("GET", path)
+            for item in listing["items"]:
+                seen(item)
+            version = listing["metadata"]["resourceVersion"]
+            async with self.session.get(f"{self.server}{path}?watch=true&resourceVersion={version}") as response:
+                pending = b""
+                # Not `readline`: it refuses lines over 64 KiB.
+                async for chunk in response.content.iter_any():
+                    *lines, pending = (pending + chunk).split(b"\n")
+                    for line in lines:
+                        if "metadata" in (obj := json.loads(line)["object"]) and "name" in obj["metadata"]:
+                            seen(obj)
 
 
 @asynccontextmanager

@@ -14,6 +14,7 @@ from urllib.parse import quote, urlencode
 import aiohttp
 
 from reserved_capacity.adapters.failures import from_answer, from_broken_call
+from reserved_capacity.adapters.joining import JointReads
 from reserved_capacity.ports import (
     OWNING,
     ApiError,
@@ -57,8 +58,12 @@ class KubernetesCluster:
         self._reload = reload
         self._wrote = wrote
         self._trim = trim
+        self._joint = JointReads(self._get)
 
     async def get(self, ref: Ref) -> JsonObject | None:
+        return await self._joint.get(ref)
+
+    async def _get(self, ref: Ref) -> JsonObject | None:
         try:
             return _typed(ref.resource, await self._call("GET", _path(ref.resource, ref.namespace, ref.name)))
         except NotFound:
