@@ -123,6 +123,9 @@ class Loop:
                 await self.reconcile(key)
             finally:
                 self.queue.done(key)
+            # A turn that finds nothing to do waits for nothing; thousands of them would keep the Lease, the probes and the
+            # watches waiting.
+            await asyncio.sleep(0)
 
     # ------------------------------------------------------------------------------------- what becomes of a failure
 

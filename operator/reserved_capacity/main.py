@@ -156,7 +156,7 @@ class Operator:
     async def _serve(self) -> None:
         vitals = health.Vitals(
             watch_ages=self.freshness.ages,
-            oldest_due_seconds=self.loop.queue.oldest_due_age,
+            oldest_due_seconds=self.loop.queue.stuck_for,
             synced=self.resync.synced,
             role=lambda: self.role,
         )

@@ -42,6 +42,8 @@ class WorkQueue:
         self._due: dict[Key, float] = {}
         self._again: dict[Key, float] = {}
         self._running: dict[Key, float] = {}
+        self._taken: dict[Key, float] = {}
+        self._last_taken = float("-inf")
         self._failures: dict[Key, int] = {}
         self._heap: list[tuple[float, int, Key]] = []
         self._sequence = 0
@@ -70,6 +72,7 @@ class WorkQueue:
         at, _, key = heapq.heappop(self._heap)
         del self._due[key]
         self._running[key] = at
+        self._taken[key] = self._last_taken = self._monotonic()
         return key
 
     async def get(self) -> Key | None:
@@ -95,6 +98,7 @@ class WorkQueue:
     def done(self, key: Key) -> None:
         """The worker lets go of `key`; if it was added meanwhile, it waits again from now on."""
         self._running.pop(key, None)
+        self._taken.pop(key, None)
         again = self._again.pop(key, None)
         if again is not None:
             self.add(key, again - self._monotonic())
@@ -132,6 +136,14 @@ class WorkQueue:
         one that hangs is as stuck as one that nobody takes."""
         since = min((*self._due.values(), *self._running.values()), default=None)
         return 0.0 if since is None else max(0.0, self._monotonic() - since)
+
+    def stuck_for(self) -> float:
+        """Seconds for which a worker has been at one key, or for which nobody has taken one though some are due. A long
+        queue is not stuck as long as it moves: ten thousand instances that are made at once take minutes."""
+        now = self._monotonic()
+        turn = now - min(self._taken.values(), default=now)
+        due = min(self._due.values(), default=now)
+        return max(0.0, turn, now - max(due, self._last_taken) if due < now else 0.0)
 
     def next_due_in(self) -> float | None:
         """Seconds until a key is due (0.0: one is), or None when nothing waits."""

@@ -258,6 +258,20 @@ async def test_workers_live_through_every_error_and_end_with_the_queue(world: Wo
     await asyncio.wait_for(asyncio.gather(*workers), 1)
 
 
+async def test_a_long_queue_keeps_nobody_else_from_the_event_loop(world: World) -> None:
+    for number in range(100):
+        world.make(f"chat-{number}")
+    world.loop.open()
+    worker = asyncio.create_task(world.loop.work())
+    looked = 0
+    while len(world.turns) < 100:
+        await asyncio.sleep(0)
+        looked += 1
+    assert looked >= 100
+    world.queue.close()
+    await worker
+
+
 # ---------------------------------------------------------------------------------------------------------------- resync
 
 

@@ -92,7 +92,7 @@ def test_equal_seeds_give_equal_delays(time: Time) -> None:
     assert runs[0] == runs[1]
 
 
-def test_a_key_is_stuck_from_when_it_was_due_until_its_worker_lets_go(queue: WorkQueue, time: Time) -> None:
+def test_a_key_is_old_from_when_it_was_due_until_its_worker_lets_go(queue: WorkQueue, time: Time) -> None:
     assert queue.oldest_due_age() == 0
     queue.add(A, after=5)
     assert queue.oldest_due_age() == 0
@@ -117,6 +117,26 @@ async def test_whoever_waits_gets_the_key_when_it_is_due() -> None:
     assert {task.result() for task in waiting if task.done()} == {A, B}
     queue.close()
     assert None in await asyncio.gather(*waiting)
+
+
+def test_a_long_queue_that_moves_is_not_stuck(queue: WorkQueue, time: Time) -> None:
+    queue.add(A)
+    queue.add(B)
+    time.now = 100
+    assert queue.stuck_for() == 100, "nobody takes anything"
+    key = queue.take()
+    assert queue.stuck_for() == 0
+    assert queue.oldest_due_age() == 100
+    time.now = 130
+    assert queue.stuck_for() == 30, "a turn that does not end, and a key that nobody else takes"
+    queue.done(key or A)
+    assert queue.stuck_for() == 30
+    queue.take()
+    assert queue.stuck_for() == 0
+    queue.done(B)
+    queue.add(A, 1000)
+    time.now = 500
+    assert queue.stuck_for() == 0, "nothing is due"
 
 
 def test_a_deadline_is_due_once_and_a_new_one_replaces_it() -> None:

@@ -14,7 +14,7 @@ STUCK_QUEUE_SECONDS = 120.0
 @dataclass(frozen=True, slots=True)
 class Vitals:
     """Looks at the running process. `watch_ages`: seconds since the API server was last heard of each kind (an event,
-    a bookmark or a complete LIST). `oldest_due_seconds`: of the queue, 0.0 on a standby. `role`: leading, standby."""
+    a bookmark or a complete LIST). `oldest_due_seconds`: for which the queue has not moved, 0.0 on a standby. `role`: leading, standby."""
 
     watch_ages: Callable[[], Mapping[str, float]]
     oldest_due_seconds: Callable[[], float]
