@@ -8,7 +8,9 @@ to lose: one failed PATCH of the framework loses the event, kills the timer or l
 from __future__ import annotations
 
 import asyncio
+import itertools
 import random
+import time
 from collections.abc import Awaitable, Callable, Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -20,6 +22,7 @@ from reserved_capacity.ports import WATCHED, JsonObject, Resource
 from reserved_capacity.store import LABEL_SELECTORS, Store
 
 _UNUSED = "reservedcapacity.io/kopf-unused"
+_BETWEEN_LOGINS_SECONDS = 2.0
 
 
 def registry(
@@ -33,6 +36,8 @@ def registry(
     handlers = kopf.OperatorRegistry()
     by_collection = {_collection(resource): resource for resource in WATCHED}
 
+    logins = _Logins()
+
     def heard_at(path: str) -> None:
         if (resource := by_collection.get(path)) is not None:
             heard(resource)
@@ -43,6 +48,7 @@ def registry(
 
     @kopf.on.login(registry=handlers)
     async def login(**_: Any) -> kopf.AiohttpSession:
+        await logins.wait()
         await access.reload()
         return kopf.AiohttpSession(server=access.server, aiohttp_session=access.session(heard_at, beginning_at))
 
@@ -123,11 +129,23 @@ class _NoDiffBase(kopf.DiffBaseStorage):
 
 
 class _Backoffs:
-    """Six growing delays, drawn anew for every request that fails."""
+    """Growing delays without an end, drawn anew for every request that fails: when they end, Kopf ends the process, and
+    an API server that is away is no reason for that (docs/adr/0013)."""
 
     def __iter__(self) -> Iterator[float]:
-        for seconds in (0.5, 1.0, 2.0, 4.0, 8.0, 8.0):
+        for seconds in itertools.chain((0.5, 1.0, 2.0, 4.0), itertools.repeat(8.0)):
             yield seconds * random.uniform(0.5, 1.0)  # noqa: S311 - spreads retries, guards nothing
+
+
+class _Logins:
+    """Keeps logins apart: Kopf logs in again at once for as long as the API server answers 401."""
+
+    def __init__(self) -> None:
+        self._last = float("-inf")
+
+    async def wait(self) -> None:
+        await asyncio.sleep(max(0.0, self._last + _BETWEEN_LOGINS_SECONDS - time.monotonic()))
+        self._last = time.monotonic()
 
 
 def _collection(resource: Resource) -> str:

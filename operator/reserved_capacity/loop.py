@@ -74,7 +74,7 @@ class Loop:
     # ---------------------------------------------------------------------------------------------- what wakes a key
 
     def changed(self, change: Change) -> None:
-        """Enqueue whoever depends on the object. Before the gate is open nobody does: `open` enqueues all."""
+        """Enqueue whoever depends on the object. While the gate is shut nobody does: `open` enqueues all."""
         if self._open:
             self._enqueue(change.ref.resource, change.old, change.new)
 
@@ -90,14 +90,21 @@ class Loop:
             self.queue.add(key)
         log.info("reconciling", keys=self.queue.depth)
 
+    def shut(self) -> None:
+        """Begin no other turn until `open`: the Lease is lost. Turns under way go on to their end, as after a loss that
+        nobody has noticed yet; what makes that safe is the precondition of each write."""
+        self._open = False
+        log.info("standing by", keys=self.queue.depth)
+
     @property
     def is_open(self) -> bool:
         return self._open
 
     def enqueue_due(self) -> None:
         """Enqueue the keys whose deadline has come."""
-        for key in self.deadlines.due(self.clock.now()):
-            self.queue.add(key)
+        if self._open:
+            for key in self.deadlines.due(self.clock.now()):
+                self.queue.add(key)
 
     async def poll_deadlines(self) -> None:
         """`enqueue_due` every second, for ever: a clock that jumps needs no other notice."""
@@ -120,7 +127,8 @@ class Loop:
         """One worker: reconcile key by key until the queue is closed. No failure of a reconciler ends it."""
         while (key := await self.queue.get()) is not None:
             try:
-                await self.reconcile(key)
+                if self._open:  # what was to be done when the Lease was lost, `open` enqueues anew
+                    await self.reconcile(key)
             finally:
                 self.queue.done(key)
             # A turn that finds nothing to do waits for nothing; thousands of them would keep the Lease, the probes and the
@@ -174,13 +182,13 @@ class Loop:
             case Throttled():
                 self.queue.add(key, error.retry_after)
                 delay = error.retry_after
-            case Forbidden():
+            case Forbidden() if error.code != 401:
                 self.queue.add(key, FORBIDDEN_RETRY_SECONDS)
                 delay = FORBIDDEN_RETRY_SECONDS
             case _:
                 delay = self.queue.retry(key)
         expected = isinstance(error, Conflict | NotFound) and self.queue.failures(key) <= 3
         say = log.info if expected else log.warning
-        if not isinstance(error, Conflict | NotFound | Throttled | Unavailable | OutcomeUnknown):
-            say = log.error  # Invalid, Forbidden: nothing that waiting mends
+        if not isinstance(error, Conflict | NotFound | Throttled | Unavailable | OutcomeUnknown) and error.code != 401:
+            say = log.error  # Invalid, Forbidden: nothing that waiting mends; an API server that starts knows nobody
         say("api call failed", key=str(key), kind=type(error).__name__, error=str(error), retry_in=round(delay, 2))

@@ -156,6 +156,8 @@ class Operator:
     async def _serve(self) -> None:
         vitals = health.Vitals(
             watch_ages=self.freshness.ages,
+            away=lambda: self.freshness.away,
+            since_away=self.freshness.since_away,
             oldest_due_seconds=self.loop.queue.stuck_for,
             synced=self.resync.synced,
             role=lambda: self.role,
@@ -191,7 +193,7 @@ class Operator:
         self._spawn("deadlines", self.loop.poll_deadlines())
         self._workers = [asyncio.create_task(self.loop.work(), name=f"worker {number}") for number in range(WORKERS)]
         if self.settings.leader_elect:
-            self._spawn("election", self.election.run(self.loop.open))
+            self._spawn("election", self.election.run(self.loop.open, self.loop.shut))
         else:
             self.loop.open()
         log.info("started", watching=len(WATCHED), leaderElect=self.settings.leader_elect, namespace=self.namespace)

@@ -144,7 +144,8 @@ class Invalid(ApiError):
 
 
 class Forbidden(ApiError):
-    """RBAC or a policy refuses us (401 after a fresh token, 403)."""
+    """RBAC or a policy refuses us (403), nobody knows us although the token is fresh (401), or whoever
+    answers is not whom we trust (0)."""
 
     code = 403
 

@@ -23,6 +23,8 @@ from reserved_capacity.ports import (
     ClusterReader,
     Listing,
     Resource,
+    Throttled,
+    Unavailable,
 )
 from reserved_capacity.store import FOREIGN_PODS, LABEL_SELECTORS, Store, foreign_gpu_pods
 
@@ -33,6 +35,8 @@ OWN_SECONDS = 30.0
 OTHERS_SECONDS = 60.0
 _FIRST_RETRY_SECONDS = 1.0
 _LONGEST_RETRY_SECONDS = 15.0
+# So long after the last sign of life of any kind a call without an answer says that the API server is away.
+AWAY_SECONDS = 10.0
 # Finished pods hold nothing and unbound ones nowhere: the server need not send them.
 _HOLDING = "spec.nodeName!=,status.phase!=Succeeded,status.phase!=Failed"
 
@@ -43,10 +47,12 @@ def _uncounted(_kind: str, _changes: int) -> None:
 
 @dataclass(slots=True)
 class Freshness:
-    """When the API server was last heard of each resource: a piece of a watch stream (also a bookmark), or a LIST."""
+    """When the API server was last heard of each resource: a piece of a watch stream (also a bookmark), or a LIST. And
+    whether it is away altogether, which no restart of ours would mend (docs/adr/0013)."""
 
     monotonic: Callable[[], float]
     _heard: dict[Resource, float] = field(default_factory=dict)
+    _away_at: float = float("-inf")
 
     def expect(self, resources: Iterable[Resource]) -> None:
         """Count the age of these from now on."""
@@ -55,6 +61,21 @@ class Freshness:
 
     def heard(self, resource: Resource) -> None:
         self._heard[resource] = self.monotonic()
+
+    def unanswered(self) -> None:
+        """A call was not answered, or only that it cannot be now. Where others are, the fault is not the server's."""
+        now = self.monotonic()
+        if now - max(self._heard.values(), default=float("-inf")) >= AWAY_SECONDS:
+            self._away_at = now
+
+    @property
+    def away(self) -> bool:
+        """Whether the API server answers nothing: nothing was heard since a call showed that it is away."""
+        return self._away_at > max(self._heard.values(), default=float("-inf"))
+
+    def since_away(self) -> float:
+        """Seconds since it was last seen to be away."""
+        return self.monotonic() - self._away_at
 
     def ages(self) -> dict[str, float]:
         """Seconds by resource name."""
@@ -135,6 +156,8 @@ class Resync:
                 await self.once(resource)
                 return
             except ApiError as error:
+                if isinstance(error, Unavailable | Throttled):
+                    self.freshness.unanswered()
                 log.warning("list failed", resource=str(resource), kind=type(error).__name__, error=str(error))
             except Exception:
                 # A listing that we cannot take in is a defect; to stop looking would make it a blindness.

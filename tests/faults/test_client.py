@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import ssl
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,10 +12,11 @@ from typing import Any
 
 import aiohttp
 import pytest
+from aiohttp.client_reqrep import ConnectionKey
 
 from reserved_capacity.adapters import kubernetes
 from reserved_capacity.adapters.access import Access
-from reserved_capacity.adapters.failures import from_answer
+from reserved_capacity.adapters.failures import from_answer, from_broken_call
 from reserved_capacity.adapters.kubernetes import KubernetesCluster
 from reserved_capacity.ports import (
     SERVICES,
@@ -117,6 +119,13 @@ async def test_a_refused_connection_was_certainly_not_sent(client: Client) -> No
         await client.label()
     assert caught.value.code == 0
     assert client.writes == [("patch", "Service", 0)]
+
+
+def test_a_certificate_that_is_not_trusted_is_no_outage_but_what_a_restart_may_mend() -> None:
+    """ADR 0013: the authority is read once, and clusters rotate it."""
+    place = ConnectionKey("api", 443, True, True, None, None, None)
+    error = aiohttp.ClientConnectorCertificateError(place, ssl.SSLCertVerificationError("expired"))
+    assert isinstance(from_broken_call(error, what="GET /", writing=False), Forbidden)
 
 
 @pytest.mark.parametrize("applied", [False, True])

@@ -132,16 +132,39 @@ async def test_every_kind_has_a_stream_and_bookmarks_alone_keep_it_fresh(running
     assert max(age for name, age in ages.items() if "#" not in name) < 2.0
 
 
-@pytest.mark.parametrize("fault", ["error-in-stream", "deep-object", "refused"])
+@pytest.mark.parametrize("fault", ["half a line", "an error of etcd"])
+async def test_a_stream_that_breaks_is_taken_up_where_it_was(running: Running, fault: str) -> None:
+    """To Kopf itself either is the end of the process."""
+    running.operator.resync.own_seconds = 60.0
+    await asyncio.sleep(1.5)
+    if fault == "half a line":
+        running.server.send_raw(MODEL_INSTANCES, b'{"type": "ADDED", "obj')
+        running.server.drop_watches()
+    else:
+        status = b'{"kind": "Status", "code": 500, "message": "etcdserver: no leader"}'
+        running.server.send_raw(MODEL_INSTANCES, b'{"type": "ERROR", "object": %s}\n' % status)
+    running.make("a")
+    await running.until(lambda: running.settled("a"))
+    assert not running.task.done()
+
+
+async def test_a_stream_that_ends_as_soon_as_it_begins_is_not_asked_for_without_a_pause(running: Running) -> None:
+    before = sum(one.verb == "WATCH" for one in running.server.requests)
+    started = time.monotonic()
+    while time.monotonic() - started < 2.5:
+        running.server.drop_watches()
+        await asyncio.sleep(0.02)
+    streams = len(WATCHED)
+    assert sum(one.verb == "WATCH" for one in running.server.requests) - before <= 4 * streams
+
+
+@pytest.mark.parametrize("fault", ["deep-object", "refused"])
 async def test_a_watch_that_cannot_go_on_ends_the_process(tmp_path: Path, fault: str) -> None:
     """E4, E13: better a restart than an operator that lives and is blind."""
     async with start(tmp_path) as running:
         if fault == "refused":
             running.server.fault("WATCH", "/modelinstances", status=404)
             running.server.drop_watches()
-        elif fault == "error-in-stream":
-            status = b'{"kind": "Status", "code": 500, "message": "etcd"}'
-            running.server.send_raw(MODEL_INSTANCES, b'{"type": "ERROR", "object": %s}\n' % status)
         else:
             deep = b'{"a":' * 1500 + b"1" + b"}" * 1500
             body = (

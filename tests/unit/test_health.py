@@ -14,9 +14,19 @@ class Process:
     ages: dict[str, float] = field(default_factory=lambda: {"nodes": 1.0, "pods": 2.0})
     oldest: float = 0.0
     synced: bool = True
+    since_away: float = float("inf")
 
     def application(self) -> web.Application:
-        return application(Vitals(lambda: self.ages, lambda: self.oldest, lambda: self.synced, lambda: "standby"))
+        return application(
+            Vitals(
+                watch_ages=lambda: self.ages,
+                away=lambda: self.since_away < 60,
+                since_away=lambda: self.since_away,
+                oldest_due_seconds=lambda: self.oldest,
+                synced=lambda: self.synced,
+                role=lambda: "standby",
+            )
+        )
 
 
 async def ask(app: web.Application, path: str) -> tuple[int, str]:
@@ -38,9 +48,22 @@ async def test_not_alive_with_a_stuck_queue() -> None:
     assert await ask(Process(oldest=121).application(), "/livez") == (500, '{"alive": false, "queueStuckSeconds": 121}')
 
 
+async def test_alive_but_not_ready_for_as_long_as_the_api_server_is_away() -> None:
+    process = Process(ages={"nodes": 3700.0, "pods": 3600.0}, oldest=3600, since_away=12.0)
+    assert await ask(process.application(), "/livez") == (200, '{"alive": true}')
+    status, body = await ask(process.application(), "/readyz")
+    assert (status, '"apiServer": "away"' in body) == (500, True)
+
+
+async def test_what_is_still_stale_so_long_after_the_return_of_the_api_server_only_a_restart_mends() -> None:
+    status, body = await ask(Process(ages={"nodes": 1.0, "pods": 3700.0}, since_away=91.0).application(), "/livez")
+    assert (status, body) == (500, '{"alive": false, "staleWatches": {"pods": 91.0}}')
+
+
 async def test_ready_once_synced_also_on_standby() -> None:
     process = Process()
-    assert await ask(process.application(), "/readyz") == (200, '{"ready": true, "synced": true, "role": "standby"}')
+    body = '{"ready": true, "synced": true, "apiServer": "answers", "role": "standby"}'
+    assert await ask(process.application(), "/readyz") == (200, body)
     process.synced = False
     assert (await ask(process.application(), "/readyz"))[0] == 500
 

@@ -38,7 +38,7 @@ from reserved_capacity.ports import (
     Unavailable,
 )
 from reserved_capacity.queue import Key, WorkQueue
-from reserved_capacity.resync import Freshness, Resync
+from reserved_capacity.resync import AWAY_SECONDS, Freshness, Resync
 from reserved_capacity.store import FOREIGN_PODS, Store
 from tests.fakes.cluster import FakeCluster
 
@@ -170,6 +170,7 @@ async def test_a_deadline_wakes_its_key_and_none_removes_it(world: World) -> Non
         (Invalid("x"), 0.0, 0.1),
         (ValueError("a defect"), 0.0, 0.1),
         (Throttled("x", retry_after=7.0), 7.0, 7.0),
+        (Forbidden("x", code=401), 0.05, 0.05),
         (Forbidden("x"), FORBIDDEN_RETRY_SECONDS, FORBIDDEN_RETRY_SECONDS),
         (LedgerUnavailable("x"), 0.0, 0.1),
         (LedgerFull("x"), 0.0, 0.1),
@@ -272,6 +273,28 @@ async def test_a_long_queue_keeps_nobody_else_from_the_event_loop(world: World) 
     await worker
 
 
+async def test_while_the_gate_is_shut_again_nothing_begins_and_when_it_opens_everything_is_looked_at(
+    world: World,
+) -> None:
+    world.queue = world.loop.queue = WorkQueue(asyncio.get_running_loop().time)
+    world.loop.open()
+    world.make("early")
+    world.loop.shut()
+    world.make()
+    world.loop.deadlines.set(KEY, world.now())
+    world.loop.enqueue_due()
+    worker = asyncio.create_task(world.loop.work())
+    for _ in range(20):
+        await asyncio.sleep(0)
+    assert (world.queue.depth, world.turns) == (0, [])
+    world.loop.open()
+    for _ in range(20):
+        await asyncio.sleep(0)
+    assert [key.name for key in world.turns] == ["chat", "early"]
+    world.queue.close()
+    await asyncio.wait_for(worker, 1)
+
+
 # ---------------------------------------------------------------------------------------------------------------- resync
 
 
@@ -316,6 +339,35 @@ async def test_a_list_counts_as_having_heard_of_the_resource(world: World) -> No
     ages = resync.freshness.ages()
     assert ages[str(MODEL_INSTANCES)] == 0
     assert ages[str(PODS)] == 100
+
+
+async def test_the_api_server_is_away_when_a_call_fails_and_nothing_was_heard_of_anything(world: World) -> None:
+    freshness = Freshness(lambda: world.time)
+    freshness.expect(WATCHED)
+    world.time = AWAY_SECONDS - 1
+    freshness.unanswered()
+    assert not freshness.away
+    world.time = AWAY_SECONDS
+    freshness.unanswered()
+    assert freshness.away
+    world.time += 3600
+    freshness.unanswered()
+    world.time += 5
+    assert (freshness.away, freshness.since_away()) == (True, 5)
+    freshness.heard(PODS)
+    assert (freshness.away, freshness.since_away()) == (False, 5)
+
+
+async def test_one_kind_that_is_not_answered_among_others_that_are_is_no_outage(world: World) -> None:
+    freshness = Freshness(lambda: world.time)
+    freshness.expect(WATCHED)
+    for _ in range(100):
+        world.time += AWAY_SECONDS - 1
+        freshness.heard(PODS)
+        world.time += 1
+        freshness.unanswered()
+    assert not freshness.away
+    assert freshness.since_away() == float("inf")
 
 
 async def test_foreign_pods_are_known_by_what_classes_call_a_gpu(world: World) -> None:

@@ -6,15 +6,24 @@ longer than a minute, and a 401 has everything loaded again: service account tok
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+import asyncio
+import json
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
 import aiohttp
+import structlog
 from kubernetes.aio import client, config
 from kubernetes.aio.config import incluster_config
 
+log = structlog.get_logger(__name__)
+
 _config: Any = config  # the loaders have no annotations
+
+# A stream that ends as soon as it begins is asked for no more often than this: Kopf opens the next one at once.
+_BETWEEN_STREAMS_SECONDS = 1.0
 
 _SERVICE_ACCOUNT = Path(incluster_config.SERVICE_TOKEN_FILENAME).parent
 
@@ -76,18 +85,23 @@ class Access:
         """A session for Kopf's streams. `heard(path of the URL)` is called when a request is accepted and for every piece
         of its answer that arrives: so also for bookmarks, which Kopf keeps to itself. A watch that would have everything
         sent once more begins at the version `beginning_at(path)` instead (docs/adr/0018)."""
+        opened: dict[str, float] = {}
         authenticator = client.ApiClient(self._configuration)
 
         async def authenticated(
             request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
         ) -> aiohttp.ClientResponse:
+            if "watch" in request.url.query:
+                due = opened.get(request.url.path, 0.0) + _BETWEEN_STREAMS_SECONDS
+                await asyncio.sleep(max(0.0, due - time.monotonic()))
+                opened[request.url.path] = time.monotonic()
             headers: dict[str, str] = {}
             await authenticator.update_params_for_auth(headers, [], ["BearerToken"], "", "", None)
             request.headers.update(headers)
             response = await handler(request)
             if response.ok:
                 heard(request.url.path)  # a stream with nothing to say is opened anew every 70 seconds
-            response.content = _Heard(response.content, lambda: heard(request.url.path))  # type: ignore[assignment]
+            response.content = _Stream(response.content, request.url.path, heard)  # type: ignore[assignment]
             return response
 
         async def from_our_list(
@@ -113,17 +127,35 @@ class Access:
             await api_client.close()
 
 
-class _Heard:
-    """A body that tells of every chunk that is read from it, and is otherwise the body that it stands for."""
+class _Stream:
+    """The body of a watch as Kopf is to see it: it tells of every piece that arrives, holds back a line until it is whole,
+    and ends as a broken connection where it ends in mid-line or with an error, so that Kopf opens it anew from where it
+    was. To Kopf itself half a line, or any error but 410, is the end of the process."""
 
-    def __init__(self, body: Any, heard: Callable[[], None]) -> None:
-        self._body = body
-        self._heard = heard
+    def __init__(self, body: Any, path: str, heard: Callable[[str], None]) -> None:
+        self._body, self._path, self._heard = body, path, heard
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._body, name)
 
-    async def iter_chunked(self, size: int) -> Any:
+    async def iter_chunked(self, size: int) -> AsyncIterator[bytes]:
+        rest = b""
         async for chunk in self._body.iter_chunked(size):
-            self._heard()
-            yield chunk
+            self._heard(self._path)
+            whole, newline, rest = (rest + chunk).rpartition(b"\n")
+            for line in whole.split(b"\n"):
+                self._check(line)
+            yield whole + newline
+        if rest:
+            self._break_off("it ended in the middle of a line")
+
+    def _check(self, line: bytes) -> None:
+        if b'"ERROR"' not in line[:20]:
+            return
+        error = json.loads(line)["object"]
+        if error.get("code") != 410:
+            self._break_off(f"{error.get('code')} {error.get('reason')}: {error.get('message')}")
+
+    def _break_off(self, why: str) -> None:
+        log.warning("watch broken off", path=self._path, why=why)
+        raise aiohttp.ClientPayloadError(f"watch of {self._path}: {why}")

@@ -63,6 +63,8 @@ def from_answer(code: int, headers: Mapping[str, str], body: bytes, *, what: str
 def from_broken_call(error: BaseException, *, what: str, writing: bool) -> ApiError:
     """The failure that a connection without an answer is. Only before it stood, the request was certainly not sent."""
     message = f"{what}: {type(error).__name__}: {error}"
+    if isinstance(error, aiohttp.ClientConnectorCertificateError):
+        return Forbidden(message, code=0)  # somebody is there, and it is not whom we trust
     never_sent = isinstance(error, aiohttp.ClientConnectorError | aiohttp.ConnectionTimeoutError)
     if never_sent or not writing:
         return Unavailable(message, code=0)

@@ -63,13 +63,14 @@ class _PatientLock(LeaseLock):
 
 
 class Election:
-    """`run` returns when leadership was lost, never before it was won."""
+    """`run` never returns: who loses the Lease stands by, and wants it back. While the API server is away everybody loses
+    it and nobody can win it, so to end for that would be a restart of all operators at once (docs/adr/0013)."""
 
     def __init__(self, api_client: Any, *, name: str, namespace: str, identity: str) -> None:
         self._lock = _PatientLock(name, namespace, identity, api_client)
         self.leading = False
 
-    async def run(self, won: Callable[[], None]) -> None:
+    async def run(self, won: Callable[[], None], lost: Callable[[], None]) -> None:
         async def lead() -> None:
             self.leading = True
             log.info("leading", lease=self._lock.name, namespace=self._lock.namespace, identity=self._lock.identity)
@@ -77,11 +78,13 @@ class Election:
 
         async def lose() -> None:
             self.leading = False
-            log.error("lease lost", lease=self._lock.name, identity=self._lock.identity)
+            log.warning("lease lost", lease=self._lock.name, identity=self._lock.identity)
+            lost()
 
-        await leaderelection.LeaderElection(
-            electionconfig.Config(self._lock, LEASE_SECONDS, RENEW_SECONDS, RETRY_SECONDS, lead, lose)
-        ).run()
+        while True:
+            await leaderelection.LeaderElection(
+                electionconfig.Config(self._lock, LEASE_SECONDS, RENEW_SECONDS, RETRY_SECONDS, lead, lose)
+            ).run()
 
     async def release(self) -> None:
         """Give the Lease back, after `run` was cancelled and nothing is written any more, so that a successor need not
