@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from urllib.parse import urlsplit
+
+import structlog
 
 from reserved_capacity.adapters.billing_sink import HttpBillingSink
 from reserved_capacity.adapters.database.engine import Database
 from reserved_capacity.adapters.database.ledger import SqlLedger
 from reserved_capacity.adapters.lease import new_identity
 from reserved_capacity.adapters.metrics import Metrics
-from reserved_capacity.ports import NAMESPACES, ClusterReader, Ref
+from reserved_capacity.ports import NAMESPACES, ApiError, ClusterReader, Ref
 from reserved_capacity.reconcilers.billing.board import Billing
 from reserved_capacity.settings import Settings, embedded_database
+
+log = structlog.get_logger(__name__)
+
+_RETRY_SECONDS = 2.0
 
 
 class Books:
@@ -26,7 +33,7 @@ class Books:
         self._sink: HttpBillingSink | None = None
 
     async def open(self) -> Billing:
-        """Raises ApiError if the cluster does not say which one it is: its books are kept under that name."""
+        """Waits until the cluster says which one it is: its books are kept under that name."""
         settings, cluster = self._settings, await self._cluster_uid()
         self._database = Database(settings.database_url or embedded_database(os.environ, cluster))
         if settings.billing_url is not None:
@@ -48,9 +55,15 @@ class Books:
 
     async def _cluster_uid(self) -> str:
         """The uid of kube-system: the nearest that a cluster has to a name of its own."""
-        namespace = await self._cluster.get(Ref(NAMESPACES, "", "kube-system"))
-        assert namespace is not None, "every cluster has it"  # noqa: S101
-        return str(namespace["metadata"]["uid"])
+        while True:
+            try:
+                namespace = await self._cluster.get(Ref(NAMESPACES, "", "kube-system"))
+            except ApiError as error:
+                log.warning("cluster not identified", kind=type(error).__name__, error=str(error))
+                await asyncio.sleep(_RETRY_SECONDS)
+                continue
+            assert namespace is not None, "every cluster has it"  # noqa: S101
+            return str(namespace["metadata"]["uid"])
 
 
 def _shown(url: str | None) -> str | None:
