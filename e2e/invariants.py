@@ -1,0 +1,88 @@
+"""What must hold at every write (behaviour.md, I1 to I3), read from the history and from nothing that the operator says of
+itself but its records: claims on Nodes, holdings on pools."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+
+from e2e.api import NODES, PODS, POOLS, Json
+from e2e.customers import MEMBER_LABEL, Customer, claims_of
+from e2e.history import History, World
+
+BLOCKS_PER_NODE = 8
+
+
+def violations(history: History, customers: Sequence[Customer]) -> list[str]:
+    """Every sentence about a write after which something did not hold."""
+    found: list[str] = []
+    names = {each.name for each in customers}
+    for happening, world in history.replay():
+        collection, namespace, name = happening.place
+        owner = name.partition("-")[0] if collection == NODES else namespace
+        if collection in (NODES, PODS, POOLS) and owner in names:
+            found += [f"{happening.version} {collection}/{name}: {each}" for each in _of_customer(world, owner)]
+    return found
+
+
+def _of_customer(world: World, owner: str) -> Iterator[str]:
+    pools = [obj for (kind, namespace, _), obj in world.items() if kind == POOLS and namespace == owner]
+    nodes = {name: obj for (kind, _, name), obj in world.items() if kind == NODES and name.startswith(f"{owner}-")}
+    pods = [obj for (kind, namespace, _), obj in world.items() if kind == PODS and namespace == owner]
+    for name, node in nodes.items():
+        if sum(claims_of(node).values()) > BLOCKS_PER_NODE:
+            yield f"{name} has {claims_of(node)} claimed of {BLOCKS_PER_NODE} blocks"
+    for pool in pools:
+        yield from _of_pool(pool, nodes)
+    yield from _of_pods(pods, pools)
+
+
+def _of_pool(pool: Json, nodes: dict[str, Json]) -> Iterator[str]:
+    status = pool.get("status") or {}
+    units = status.get("computeUnits") or {}
+    if units:
+        if units["allocated"] + units["unhealthy"] > units["provisioned"]:
+            yield f"allocated {units['allocated']} + unhealthy {units['unhealthy']} > {units['provisioned']}"
+        if units["provisioned"] > units["contracted"]:
+            yield f"provisioned {units['provisioned']} > contracted {units['contracted']}"
+        if units["provisioned"] != units["allocated"] + units["idle"] + units["unhealthy"]:
+            yield f"the sums do not fit: {units}"
+    held = held_blocks(status)
+    for name, blocks in held.items():
+        # What was held on a node that is gone is held until its pods are gone too.
+        if name in nodes and blocks > claims_of(nodes[name]).get(pool["metadata"]["uid"], 0):
+            yield f"{blocks} blocks are held on {name}, of which {claims_of(nodes[name])} are claimed"
+
+
+def held_blocks(status: Json) -> Counter[str]:
+    """Blocks that the record says are held, by node."""
+    held: Counter[str] = Counter()
+    for each in status.get("holdings", ()):
+        for node in each["nodes"]:
+            held[node] += each["computeUnits"] // 100 // len(each["nodes"])
+    return held
+
+
+def _of_pods(pods: list[Json], pools: list[Json]) -> Iterator[str]:
+    used: Counter[str] = Counter()
+    places = {
+        (each["member"], node)
+        for pool in pools
+        for each in (pool.get("status") or {}).get("holdings", ())
+        for node in each["nodes"]
+    }
+    for pod in pods:
+        node = pod["spec"].get("nodeName")
+        if node:
+            used[node] += _gpus(pod)
+            if pools and (pod["metadata"]["labels"].get(MEMBER_LABEL), node) not in places:
+                yield f"pod {pod['metadata']['name']} runs on {node} and has no holding there"
+    for node, gpus in used.items():
+        if gpus > BLOCKS_PER_NODE:
+            yield f"pods use {gpus} of {BLOCKS_PER_NODE} GPUs of {node}"
+
+
+def _gpus(pod: Json) -> int:
+    return sum(
+        int((each["resources"].get("requests") or {}).get("nvidia.com/gpu", 0)) for each in pod["spec"]["containers"]
+    )
