@@ -25,7 +25,7 @@ class RecordRules(Sightings):
             now = after.get(member)
             if now is None or (held.releasing and not now.releasing):
                 self._dropped(at, held)  # its name may go to a new member in the same write
-            elif now.releasing and not held.releasing and not self._has_to_stop(pool, old) and not _paired(held, new):
+            elif now.releasing and not held.releasing and not self._has_to_stop(pool, old):
                 self._released(at, held, sum(not each.releasing and each.instance == held.instance for each in old))
             elif (held.nodes, held.blocks) != (now.nodes, now.blocks):
                 self.found(f"{member} was moved on record", "R1")
@@ -179,9 +179,3 @@ class RecordRules(Sightings):
             and obj["spec"]["offering"] == offering
             and not obj["metadata"].get("deletionTimestamp")
         ]
-
-
-def _paired(held: Held, new: tuple[Held, ...]) -> bool:
-    """One of two that are one instance (N3): its successor stays, or, since their node is well again, who was before."""
-    staying = {each.member: each for each in new if not each.releasing}
-    return held.replaces in staying or any(each.replaces == held.member for each in staying.values())
