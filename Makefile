@@ -10,7 +10,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet install
 .DEFAULT_GOAL := help
 # The order of prerequisites is the order of work: one cluster, two cores.
 .NOTPARALLEL:
-.PHONY: help install cluster cluster-down demo demo-year demo-down test announce-test unit e2e simulate prove-money focus faults check generate lock clean
+.PHONY: help install cluster cluster-down demo demo-year demo-down test announce-test unit e2e golden simulate prove-money focus faults check generate lock clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z][a-z0-9-]*:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -62,6 +62,9 @@ e2e: $(INSTALLED) ## The end-to-end suite, on a cluster that it starts and stops
 
 faults: $(INSTALLED) ## Faults between operator and API server, for longer than in `make test` (SEEDS=1 OUTAGE=60)
 	@$(BIN)/python -m e2e.faults --seeds $(or $(SEEDS),1) --outage $(or $(OUTAGE),60)
+
+golden: $(INSTALLED) ## Tell the rollout stories anew; read the difference before you commit it
+	@$(BIN)/pytest tests/golden -n0 -q --update-golden
 
 simulate: $(INSTALLED) ## Seeded worlds against the invariants (SEEDS=500)
 	@$(BIN)/python -m tests.simulation --seeds $(or $(SEEDS),500)

@@ -31,3 +31,7 @@ def postgres() -> Iterator[Postgres]:
     server = Postgres(fsync="off")
     yield server
     server.close()
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--update-golden", action="store_true", help="write the texts of tests/golden anew")

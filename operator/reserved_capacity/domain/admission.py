@@ -180,7 +180,7 @@ class _Admission:
         if stopped:
             self._release(holding)
         self._count(demand, -1)
-        self._hold(demand, holding.blocks, places[0], replaces=holding.member)
+        self._hold(replace(demand, version=holding.version), holding.blocks, places[0], replaces=holding.member)
         self.notes.append(f"moving {holding.member} from {', '.join(holding.nodes)} to {', '.join(places[0])}")
         return True
 
@@ -251,7 +251,16 @@ class _Admission:
 
     def _hold(self, demand: Demand, blocks: int, place: Place, replaces: str = "") -> str:
         member = next(self.names[demand.instance])
-        holding = Holding(demand.instance, member, blocks, place, self.now, instance_uid=demand.uid, replaces=replaces)
+        holding = Holding(
+            demand.instance,
+            member,
+            blocks,
+            place,
+            self.now,
+            instance_uid=demand.uid,
+            replaces=replaces,
+            version=demand.version,
+        )
         self.holdings.append(holding)
         self._count(demand, 1)
         return member

@@ -12,6 +12,7 @@ from datetime import datetime
 from enum import StrEnum
 
 from .repair import NodeReplacement
+from .versions import Version
 
 MAX_MEMBERS = 1000  # of one pool, those that are being released included (api.md, identities)
 
@@ -26,7 +27,8 @@ class Holding:
     """The blocks of one member, in equal parts on its nodes. Keyed by member, which is unique in a namespace.
 
     `instance_uid` is the incarnation that it was granted to: a namesake made anew has no claim on it. `replaces` is the
-    member that this one was made in place of, for as long as that one is on record (N2, N3).
+    member that this one was made in place of, for as long as that one is on record (N2, N3). `version` is what the member
+    runs, or shall run once it is made (R1).
     """
 
     instance: str
@@ -37,6 +39,7 @@ class Holding:
     state: HoldingState = HoldingState.HELD
     instance_uid: str = ""
     replaces: str = ""
+    version: Version | None = None
 
     @property
     def held(self) -> bool:
@@ -74,7 +77,7 @@ class Demand:
     """What one ModelInstance asks of its pool. `min_instances` counts all instances of (pool, offering) (C6).
 
     `min_available` members serve at least while others move (None: all that are wanted); `accept_below_minimum`: so may
-    fewer than the offering's minimum.
+    fewer than the offering's minimum. `version` is what members run that are granted to it; what moves keeps its own.
     """
 
     instance: str
@@ -90,6 +93,7 @@ class Demand:
     topology_key: str = ""
     min_available: int | None = None
     accept_below_minimum: bool = False
+    version: Version | None = None
 
     @property
     def request(self) -> Request:

@@ -20,6 +20,7 @@ from .holdings import (
     succeeded,
 )
 from .units import cu_of
+from .versions import Version
 
 
 def drop_gone(pool: PoolState, notes: list[str]) -> list[Holding]:
@@ -55,7 +56,7 @@ def release_surplus(pool: PoolState, notes: list[str]) -> list[Holding]:
     for instance, mine in sorted(by_instance.items()):
         demand = wanted.get(instance)
         keep = effective_desired(demand, len(standing(mine))) if demand else 0
-        too_many = surplus(pool, mine, keep)
+        too_many = surplus(pool, mine, keep, demand.version if demand else None)
         why = f"{instance} asks for {keep}" if demand else f"{instance} is deleted"
         notes += [f"releasing {holding.member}: {why}" for holding in too_many]
         told |= {holding.member: replace(holding, state=HoldingState.RELEASING) for holding in too_many}
@@ -65,15 +66,16 @@ def release_surplus(pool: PoolState, notes: list[str]) -> list[Holding]:
     return [told.get(holding.member, holding) for holding in pool.holdings]
 
 
-def surplus(pool: PoolState, mine: Sequence[Holding], keep: int) -> list[Holding]:
+def surplus(pool: PoolState, mine: Sequence[Holding], keep: int, version: Version | None = None) -> list[Holding]:
     """The members to release because fewer are wanted, each with those that it was to succeed: first who is off usable
-    nodes or on the move, then the highest ordinals."""
+    nodes or on the move, then who runs another `version` (where one is given), then the highest ordinals."""
     staying, former = standing(mine), succeeded(mine)
     usable = {node.name for node in pool.nodes if node.usable}
     moving = {heir.member for heir in former.values()}
 
-    def order(holding: Holding) -> tuple[bool, int]:
-        return (holding.member in moving or not usable.issuperset(holding.nodes), ordinal_of(holding))
+    def order(holding: Holding) -> tuple[bool, bool, int]:
+        leaving = holding.member in moving or not usable.issuperset(holding.nodes)
+        return (leaving, version is not None and holding.version != version, ordinal_of(holding))
 
     released = sorted(staying, key=order, reverse=True)[: max(0, len(staying) - keep)]
     going = {holding.member for holding in released}
@@ -99,7 +101,8 @@ def _over(pool: PoolState, known: Sequence[Holding], demand: Demand, keep: int) 
         return None
     usable = {node.name for node in pool.nodes if node.usable}
     serving = sum(each.held and each.member in pool.available for each in known)
-    olds = [holding for holding in known if holding.member in former]
+    # Whom a rollout replaces goes by the rules of that (rollout/walk.py).
+    olds = [each for each in known if each.member in former and former[each.member].version == each.version]
     for old in sorted(olds, key=lambda each: (each.member in pool.available, ordinal_of(each))):
         heir = former[old.member]
         may_stay = usable.issuperset(old.nodes) and heir.member not in former

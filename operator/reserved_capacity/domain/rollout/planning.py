@@ -1,0 +1,231 @@
+"""All rollouts of a pool in one plan, together with its admissions (behaviour.md S2-S6, C5, C6, N2, N3).
+
+What is under way goes on first, from the room that it has had since its first member moved. Then the pool's own plan:
+who lost its node, who grows, who leaves. What begins anew, or anew in its middle, lives on what that leaves spare. So a
+rollout that waits for somebody's approval takes no blocks from others but those it began with, and one that has not
+begun takes none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+from reserved_capacity.domain.admission import plan_holdings
+from reserved_capacity.domain.holdings import (
+    Demand,
+    Holding,
+    HoldingsPlan,
+    PoolState,
+    Request,
+    Wait,
+    Waiting,
+    capacity_of,
+)
+from reserved_capacity.domain.releases import drop_gone
+from reserved_capacity.domain.units import cu_of
+
+from .gates import gate
+from .ground import Ground
+from .records import concluded, current_record, growth_version, with_newcomers
+from .reporting import idle_report, report_of, with_record
+from .starts import begin
+from .values import RolloutRecord, RolloutReport, RolloutSpec, RolloutsPlan, RolloutState
+from .walk import Walk
+
+
+def plan_rollouts(
+    pool: PoolState, specs: Sequence[RolloutSpec], records: Sequence[RolloutRecord], *, now: datetime, lent: int = 0
+) -> RolloutsPlan:
+    """The pool's holdings and the records of its rollouts from now on. An instance without a spec is only admitted.
+
+    `lent` are blocks that the pool has claimed beyond its contract for rollouts (`RolloutsPlan.borrow`), which
+    `pool.contracted_blocks` does not count.
+    """
+    notes: list[str] = []
+    pool = replace(pool, holdings=_adopted(drop_gone(pool, notes), specs))
+    before = frozenset(holding.member for holding in pool.holdings)
+    tasks = _tasks(pool, specs, records, now)
+    borrows = any(task.record is not None and task.record.borrowed for task in tasks)
+    rounds = [_Round(pool, now, lent if borrows else 0).walk(tasks)]
+    state = rounds[0].steered()
+    plan = plan_holdings(state, now=now)
+    notes += [*rounds[0].ground.notes, *plan.notes]
+    if rounds[0].undecided:
+        tasks = [task.with_newcomers(before, plan.holdings) for task in rounds[0].undecided]
+        rounds.append(rounds[0].again(plan.holdings, now).walk(tasks))
+        state = rounds[1].steered()
+        notes += rounds[1].ground.notes
+        if state.holdings != plan.holdings:
+            plan = plan_holdings(state, now=now)
+            notes += plan.notes
+    now_on = {name: record for each in rounds for name, record in each.records.items()}
+    now_on = {
+        name: concluded(with_newcomers(record, before, plan.holdings), plan.holdings, now)
+        for name, record in now_on.items()
+    }
+    reports = {name: report for each in rounds for name, report in each.reports.items()}
+    reports = {name: with_record(report, now_on.get(name)) for name, report in reports.items()}
+    moments = [at for each in reports.values() if (at := each.next_moment) is not None]
+    wanted = tuple(request for each in rounds for request in each.wanted)
+    plan = replace(plan, notes=tuple(notes), wanted=plan.wanted + wanted, waits=_waits(plan, state, now_on))
+    return RolloutsPlan(
+        holdings=plan,
+        records=tuple(record for _, record in sorted(now_on.items())),
+        reports=reports,
+        borrow=tuple(request for _, requests in sorted(rounds[-1].borrow.items()) for request in requests),
+        next_moment=min(moments, default=None),
+    )
+
+
+def _waits(plan: HoldingsPlan, state: PoolState, records: Mapping[str, RolloutRecord]) -> dict[str, Wait]:
+    """Whose place is empty in the middle of a step waits for what is being given back, and for nothing else."""
+    waits = dict(plan.waits)
+    have = cu_of(capacity_of(state.nodes, plan.holdings).idle)
+    for demand in state.demands:
+        record = records.get(demand.instance)
+        if record is not None and record.moving and record.vacated:
+            need = cu_of(demand.blocks_per_instance)
+            waits[demand.instance] = Wait(
+                Waiting.WAITING_FOR_RELEASE, need, have, "its rollout replaces a member in place"
+            )
+    return waits
+
+
+@dataclass(frozen=True, slots=True)
+class _Task:
+    """One instance that may have a rollout, and the one that it is in. `differs`: somebody runs something else than is
+    asked for; `again`: a new attempt at the same (S6)."""
+
+    spec: RolloutSpec
+    demand: Demand
+    record: RolloutRecord | None
+    differs: bool
+    again: bool
+
+    def with_newcomers(self, before: frozenset[str], holdings: Sequence[Holding]) -> _Task:
+        return replace(self, record=with_newcomers(self.record, before, holdings) if self.record else None)
+
+    @property
+    def order(self) -> tuple[bool, tuple[int, datetime, str]]:
+        """C5; but what was borrowed for one is not taken by another."""
+        return (self.record is None or not self.record.borrowed, self.demand.admission_order)
+
+
+def _adopted(holdings: Sequence[Holding], specs: Sequence[RolloutSpec]) -> tuple[Holding, ...]:
+    """A member of which nothing says what it runs, since it was never made, will run what is asked for."""
+    targets = {spec.instance: spec.target for spec in specs}
+    return tuple(
+        replace(each, version=targets[each.instance]) if each.version is None and each.instance in targets else each
+        for each in holdings
+    )
+
+
+def _tasks(
+    pool: PoolState, specs: Sequence[RolloutSpec], records: Sequence[RolloutRecord], now: datetime
+) -> list[_Task]:
+    known = {record.instance: record for record in records}
+    demands = {demand.instance: demand for demand in pool.demands}
+    held: dict[str, list[Holding]] = {}
+    for holding in pool.holdings:
+        if holding.held:
+            held.setdefault(holding.instance, []).append(holding)
+    tasks = []
+    for spec in sorted(specs, key=lambda spec: spec.instance):
+        demand = demands.get(spec.instance)
+        if demand is not None:
+            mine = held.get(spec.instance, [])
+            before = known.get(spec.instance)
+            record = current_record(spec, demand, before, mine, now)
+            failed = before is not None and before.failed and before.target == spec.target
+            differs = any(each.version != spec.target for each in mine)
+            tasks.append(_Task(spec, demand, record, differs, again=failed and record is not before))
+    return tasks
+
+
+class _Round:
+    """One round of steps over a pool. Without `decide`, only what has begun goes on; who has not is `undecided`."""
+
+    def __init__(
+        self,
+        pool: PoolState,
+        now: datetime,
+        lent: int,
+        *,
+        wishes: Sequence[Demand] = (),
+        decide: bool = False,
+    ) -> None:
+        self.pool, self.lent, self.decide = pool, lent, decide
+        with_lent = replace(pool, contracted_blocks=pool.contracted_blocks + lent)
+        self.ground = Ground(with_lent, wishes or pool.demands, now)
+        self.demands = {demand.instance: demand for demand in pool.demands}
+        self.records: dict[str, RolloutRecord] = {}
+        self.reports: dict[str, RolloutReport] = {}
+        self.undecided: list[_Task] = []
+        self.kept: list[tuple[Request, int]] = []
+        self.borrow: dict[str, tuple[Request, ...]] = {}
+        self.wanted: list[Request] = []
+
+    def again(self, holdings: Sequence[Holding], now: datetime) -> _Round:
+        """A second round on what the pool's own plan has made of the first."""
+        state, contracted = self.steered(), self.pool.contracted_blocks
+        lent = state.contracted_blocks - contracted
+        base = replace(state, holdings=tuple(holdings), contracted_blocks=contracted)
+        later = _Round(base, now, lent, wishes=self.ground.wishes, decide=True)
+        later.borrow = dict(self.borrow)
+        return later
+
+    def walk(self, tasks: Iterable[_Task]) -> _Round:
+        for task in sorted(tasks, key=lambda task: task.order):
+            record = task.record
+            if record is None or record.state is RolloutState.DONE:
+                self._rest(task)
+            else:
+                self._step(task, Walk(self.ground, task.spec, task.demand, record, again=task.again))
+        return self
+
+    def _rest(self, task: _Task) -> None:
+        name, record = task.spec.instance, task.record
+        if record is not None:
+            self.records[name] = record
+        self.reports[name] = idle_report(task.spec, record, differs=task.differs)
+        self.demands[name] = replace(task.demand, version=growth_version(task.spec, record, proven=True))
+
+    def _step(self, task: _Task, walk: Walk) -> None:
+        name, stop, borrowed = task.spec.instance, None, walk.places_to_borrow
+        walk.take_in()
+        if walk.record.moving:
+            walk.finish_steps()
+            stop = gate(walk) if walk.candidates else None
+            if stop is None and walk.candidates:
+                # Who is one too many goes first, and that is decided between the rounds.
+                shrinks = not self.decide and walk.there > walk.count
+                stop = None if shrinks else begin(walk, decide=self.decide)
+                if stop is None:
+                    self.undecided.append(replace(task, record=walk.record, again=False))
+            walk.end()
+        self.records[name] = walk.record
+        self.reports[name] = report_of(walk, stop)
+        version = growth_version(task.spec, walk.record, proven=walk.proven)
+        missed = len(walk.record.vacated)  # these places are the rollout's to fill
+        self.demands[name] = replace(task.demand, version=version, desired=task.demand.desired - missed)
+        self.kept.append((walk.request, walk.places_to_keep))
+        self.ground.keep(walk.request, walk.places_to_keep)
+        self.ground.room.blocks -= walk.request.blocks * max(0, borrowed - walk.places_to_borrow)  # goes back
+        self.borrow[name] = (walk.request,) * walk.places_to_borrow
+        self.wanted += [stop.wanted] if stop is not None and stop.wanted is not None else []
+
+    def steered(self) -> PoolState:
+        """The pool as its own plan shall find it: with the steps taken, and what rollouts count on out of its reach."""
+        wanted = sum(request.blocks for requests in self.borrow.values() for request in requests)
+        reserved = dict(self.pool.reserved)
+        for node, blocks in self.ground.reserve([each for each in self.kept if each[1] > 0]).items():
+            reserved[node] = reserved.get(node, 0) + blocks
+        return replace(
+            self.pool,
+            contracted_blocks=self.pool.contracted_blocks + min(self.lent, wanted),
+            holdings=tuple(sorted(self.ground.holdings.values(), key=lambda holding: holding.member)),
+            demands=tuple(self.demands[demand.instance] for demand in self.pool.demands),
+            reserved=reserved,
+        )

@@ -1,0 +1,95 @@
+"""What a ModelInstance says of its rollout: phase, step, and what it waits for (api.md, `status.rollout`)."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import datetime
+
+from . import words
+from .starts import prefetch_of
+from .values import RolloutPhase, RolloutRecord, RolloutReport, RolloutSpec, RolloutState
+from .walk import Stop, Walk
+
+
+def idle_report(spec: RolloutSpec, record: RolloutRecord | None, *, differs: bool) -> RolloutReport:
+    """Of an instance that is in no rollout; `differs`: it should be, but its spec cannot be acted on."""
+    if differs:
+        return RolloutReport(RolloutPhase.BLOCKED, spec.target, record, blocked_on=spec.held_back)
+    return RolloutReport(RolloutPhase.IDLE, spec.target) if record is None else _ended(record)
+
+
+def _ended(record: RolloutRecord) -> RolloutReport:
+    back = "rolled back: " if record.state is RolloutState.ROLLED_BACK else ""
+    told = f"{back}all members run {record.toward}"
+    return RolloutReport(RolloutPhase.IDLE, record.target, record, record.strategy, record.why, told)
+
+
+def with_record(report: RolloutReport, record: RolloutRecord | None) -> RolloutReport:
+    """The report with the record as it is written in the end."""
+    if record is not None and record != report.record and record.state in (RolloutState.DONE, RolloutState.ROLLED_BACK):
+        return _ended(record)
+    return replace(report, record=record)
+
+
+def report_of(walk: Walk, stop: Stop | None) -> RolloutReport:
+    record, stop = walk.record, stop or Stop(RolloutPhase.PROGRESSING)
+    if record.state in (RolloutState.DONE, RolloutState.ROLLED_BACK):
+        return _ended(record)
+    blocked_on = stop.blocked_on
+    if record.state is RolloutState.HALTED and record.failure is not None:
+        blocked_on = (
+            f"{record.failure.message}: correct the spec, or set the snapshot and profile back to {record.source}"
+        )
+    return RolloutReport(
+        phase=_phase(walk, stop),
+        target=record.target,
+        record=record,
+        strategy=record.strategy,
+        why=record.why,
+        step=_step(walk, stop),
+        blocked_on=blocked_on,
+        next_moment=_next_moment(walk, stop),
+        prefetch=prefetch_of(walk, stop),
+    )
+
+
+def _phase(walk: Walk, stop: Stop) -> RolloutPhase:
+    match walk.record.state:
+        case RolloutState.HALTED:
+            return RolloutPhase.HALTED
+        case _ if stop.phase is not RolloutPhase.PROGRESSING:
+            return stop.phase
+        case RolloutState.ROLLING_BACK:
+            return RolloutPhase.ROLLING_BACK
+        case _:
+            if walk.record.goes_back:
+                return RolloutPhase.ROLLING_BACK
+            return RolloutPhase.CANARY if walk.under_canary else RolloutPhase.PROGRESSING
+
+
+def _step(walk: Walk, stop: Stop) -> str:
+    record = walk.record
+    moved = len([each for each in walk.news if each.member not in record.starting])
+    told = [f"{min(moved, walk.count)} of {walk.count} run {record.toward}"]
+    told += [f"{name} makes room for its successor" for name in record.vacated]
+    told += [_start(walk, each.member, each.nodes) for each in walk.starting]
+    waiting = [old for old, heir in walk.moves if walk.ground.serves(heir.member)]
+    for each in (*waiting, *walk.detours()):
+        if objection := walk.objection(each):
+            told.append(f"{each.member} stays for now: {objection}")
+    told += [stop.step] if stop.step else []
+    return "; ".join(told)
+
+
+def _start(walk: Walk, member: str, nodes: tuple[str, ...]) -> str:
+    until = next((walk.deadline_of(each) for each in walk.news if each.member == member), None)
+    judged = until is not None and walk.record.state is RolloutState.RUNNING
+    patience = f", until {words.at(until)} at the latest" if judged and until is not None else ""
+    return f"{member} starts on {', '.join(nodes)}{patience}"
+
+
+def _next_moment(walk: Walk, stop: Stop) -> datetime | None:
+    if not walk.record.moving:
+        return None
+    moments = [walk.deadline(), stop.until, walk.spec.window.changes_at]
+    return min((at for at in moments if at is not None and at > walk.now), default=None)

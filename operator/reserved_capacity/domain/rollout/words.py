@@ -1,0 +1,72 @@
+"""The sentences of a rollout: need, have, and the next step (api.md: a blocked rollout says `need 300 CU, spare 0`)."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+from .values import RolloutRecord
+
+
+def at(moment: datetime) -> str:
+    return f"{moment.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}"
+
+
+def lasting(time: timedelta) -> str:
+    """As the API writes durations: 1h30m."""
+    seconds = int(time.total_seconds())
+    parts = ((seconds // 3600, "h"), (seconds // 60 % 60, "m"), (seconds % 60, "s"))
+    return "".join(f"{number}{unit}" for number, unit in parts if number) or "0s"
+
+
+def need(need_cu: int, spare_cu: int, largest_cu: int, nodes: int = 1) -> str:
+    """What a new member needs, and what the pool has beside what is held and promised."""
+    if spare_cu < need_cu:
+        return f"need {need_cu} CU, spare {spare_cu}"
+    if nodes > 1:
+        return f"need {need_cu} CU on {nodes} nodes of one topology domain, spare {spare_cu} but not there"
+    return f"need {need_cu} CU on one node, spare {spare_cu} in pieces of at most {largest_cu}"
+
+
+def no_spare(what: str, need_cu: int, *, borrows: bool) -> str:
+    if borrows:
+        return (
+            f"{what}; BorrowSpare takes it from the class as soon as {need_cu} CU are unclaimed there: add a node, set "
+            f"spec.upgrade.whenNoSpare to InPlace instead, or free {need_cu} CU in the pool"
+        )
+    return (
+        f"{what}: set spec.upgrade.whenNoSpare to InPlace (with minAvailable below the instances) or to BorrowSpare, or "
+        f"free {need_cu} CU in the pool"
+    )
+
+
+def why_surge(need_cu: int, spare_cu: int, surge: int, *, borrowed: bool) -> str:
+    lent = " (borrowed from the class, unbilled)" if borrowed else ""
+    return (
+        f"Surge: a new member needs {need_cu} CU and {spare_cu} are spare{lent}, so {surge} at a time "
+        f"serve{'s' if surge == 1 else ''} before the old one goes"
+    )
+
+
+def why_in_place(what: str) -> str:
+    return f"InPlace: {what}, so members go one by one"
+
+
+def below_min_available(serving: int, least: int) -> str:
+    return (
+        f"stopping one more would leave {serving - 1} serving, minAvailable is {least}: lower spec.upgrade.minAvailable, "
+        "or free room for a new member to serve first"
+    )
+
+
+def below_minimum(offering: str, serving: int, least: int) -> str:
+    return (
+        f"stopping one more would leave {serving - 1} instances of {offering} serving, its minimum is {least}: set "
+        "spec.upgrade.acceptBelowMinimum to true, or free room for a new member to serve first"
+    )
+
+
+def approve(record: RolloutRecord) -> str:
+    return (
+        f"the canary serves: set spec.upgrade.canary.approvedRollout to {record.id} to go on, or the snapshot and profile "
+        f"back to {record.source} to undo it"
+    )
