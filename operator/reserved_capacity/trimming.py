@@ -105,8 +105,15 @@ def _pod_spec(spec: JsonObject) -> JsonObject:
     return kept
 
 
+def _pod_status(status: JsonObject) -> JsonObject:
+    """The phase, and of containers that wait, why."""
+    waiting = [each for each in status.get("containerStatuses") or () if "waiting" in (each.get("state") or {})]
+    kept = [{"name": each["name"], "state": {"waiting": _compact(each["state"]["waiting"])}} for each in waiting]
+    return {**_only(("phase",))(status), **({"containerStatuses": kept} if kept else {})}
+
+
 def _endpoints(endpoints: list[JsonObject]) -> list[JsonObject]:
-    target = _only(("kind", "name"))
+    target = _only(("kind", "name", "uid"))
     return [
         {
             "conditions": _shared(endpoint.get("conditions") or {}),
@@ -126,7 +133,7 @@ def _node_status(status: JsonObject) -> JsonObject:
 _PARTS: dict[tuple[Resource, str], Callable[[Any], Any] | None] = {
     (NODES, "status"): _node_status,
     (PODS, "spec"): _pod_spec,
-    (PODS, "status"): _only(("phase",)),
+    (PODS, "status"): _pod_status,
     (STATEFUL_SETS, "spec"): _stateful_set_spec,
     (CONTROLLER_REVISIONS, "data"): _shared,
     (SERVICES, "spec"): _only(("ports", "selector", "type")),

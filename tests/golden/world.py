@@ -313,7 +313,7 @@ class World:
 
     def _outside(self, plan: RolloutsPlan) -> None:
         """What others do about the plan: the class lends what it has unclaimed, Jobs pull artifacts."""
-        wanted = sum(request.blocks for request in plan.borrow)
+        wanted = sum(record.borrowed for record in plan.records)
         if wanted > self.borrowed and self.unclaimed >= wanted - self.borrowed:
             more = wanted - self.borrowed
 

@@ -20,7 +20,7 @@ from reserved_capacity.ports import (
     TOKEN_UNIT_RESERVATIONS,
     Ref,
 )
-from tests.integration.world import World, offering, pool
+from tests.integration.world import World, pool
 
 CLAIMS = "reservedcapacity.io/claims"
 
@@ -178,30 +178,6 @@ async def test_suspend_stops_the_pods_and_keeps_the_units(world: World) -> None:
     world.edit_instance("chat", {"suspend": False})
     await world.settle()
     assert sorted(world.pods()) == ["chat-0-0", "chat-1-0"]
-
-
-@pytest.mark.parametrize(
-    ("change", "field"),
-    [
-        ({"snapshot": "gpt-4-turbo-2"}, "spec.snapshot"),
-        ({"profile": "fast"}, "spec.profile"),
-        ({"upgrade": {"strategy": "InPlace", "minAvailable": 1}}, "spec.upgrade.strategy"),
-    ],
-)
-async def test_a_field_that_is_not_built_changes_nothing_and_is_named(
-    world: World, change: dict[str, object], field: str
-) -> None:
-    both = offering("gpt-4-turbo", cu=300, minimum=2)["spec"]
-    second = {**both["snapshots"][0], "name": "gpt-4-turbo-2"}
-    edit = {"snapshots": [*both["snapshots"], second], "reserved": {"serving": {"profiles": [{"name": "fast"}]}}}
-    world.cluster.user_patch(Ref(MODEL_OFFERINGS, "", "gpt-4-turbo"), {"spec": edit})
-    before = world.pods()
-    world.edit_instance("chat", {**change, "instances": 0})
-    await world.settle()
-    status, reason, message = world.instance_condition("chat", "Accepted")
-    assert (status, reason) == ("False", "NotSupportedYet")
-    assert field in message
-    assert world.pods() == before
 
 
 async def test_token_units_say_that_they_are_not_built(world: World) -> None:

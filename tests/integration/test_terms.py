@@ -7,8 +7,6 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-import pytest
-
 from reserved_capacity.ports import COMPUTE_UNIT_POOLS, EVENTS, NODES, PRICE_BOOKS, JsonObject, Ref
 from tests.integration.world import NOW, World, pool
 
@@ -400,13 +398,3 @@ async def test_what_has_ended_is_not_owed_and_so_not_late() -> None:
     assert world.condition(COMPUTE_UNIT_POOLS, "prod", "Provisioned")[:2] == ("True", "Provisioned")
     assert (sorted(world.holdings()), claimed(world)) == (["fast-0", "fast-1"], 6)
     assert world.instance_condition("chat", "CapacityReserved")[1] == "WaitingForComputeUnits"
-
-
-@pytest.mark.parametrize("field", ["maintenanceWindow"])
-async def test_fields_of_a_pool_that_are_not_built_are_named(field: str) -> None:
-    world = World()
-    world.seed()
-    world.cluster.user_patch(POOL, {"spec": {field: {"schedule": "0 2 * * 6", "duration": "4h"}}})
-    world.start_operator()
-    await world.settle()
-    assert f"spec.{field}" in world.condition(COMPUTE_UNIT_POOLS, "prod", "Accepted")[2]

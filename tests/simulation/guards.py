@@ -211,7 +211,7 @@ ALONE: tuple[Guard, ...] = (
     ),
     Guard(
         "growth runs what the others run (R1, R3)",
-        removals.instead(members, "current_revision", lambda _o, _u, new: new),
+        removals.instead(members, "current_revision", lambda _o, _u, version, new: new.rendered.get(version, "")),
         records.an_offering_is_edited_before_growth,
         "R3",
     ),

@@ -256,16 +256,10 @@ class _Verdict:
         group = self._group(obj)
         wanted = sum(each["spec"]["instances"] for each in group)
         size, minimum = offering["computeUnitsPerInstance"] // 100, offering.get("minInstances", 1)
-        runs = {
-            label(each, "reservedcapacity.io/snapshot")
-            for at, each in self.members.items()
-            if label(each, INSTANCE) == obj["metadata"]["name"]
-        }
         true = {
             "UnknownSnapshot": spec["snapshot"] != f"{spec['offering']}-1",
             "BelowMinimumInstances": 0 < wanted < minimum or len(group) > 1 or held < minimum,
             "ExceedsPool": spec["instances"] * size > pool.lasting and spec["instances"] > held,
-            "NotSupportedYet": bool(runs - {spec["snapshot"]}),
         }
         if not true.get(reason, True):
             raise Violation("true reason", f"{obj['metadata']['name']} is refused as {reason}")

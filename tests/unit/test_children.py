@@ -9,6 +9,7 @@ from reserved_capacity.api.acceleratorclass import AcceleratorClass
 from reserved_capacity.api.modelinstance import ModelInstance
 from reserved_capacity.api.modeloffering import ModelOffering
 from reserved_capacity.domain.holdings import Holding
+from reserved_capacity.domain.versions import Version
 from reserved_capacity.ports import JsonObject
 from reserved_capacity.reconcilers import children
 from tests.integration.world import accelerator_class, instance, offering
@@ -27,9 +28,18 @@ def rendered() -> JsonObject:
     serving |= {"labels": {"team": "x"}, "annotations": {"scrape": "yes"}, "port": 9000, "sharedMemory": "1Gi"}
     sold = ModelOffering.parse({**model, "metadata": {**model["metadata"], **META}})
     class_ = accelerator_class()
-    return children.render_template(
-        chat(), sold, AcceleratorClass.parse({**class_, "metadata": {**class_["metadata"], **META}}), 3
-    )
+    kind = AcceleratorClass.parse({**class_, "metadata": {**class_["metadata"], **META}})
+    template = children.render_template(sold, kind, Version("m-1"), 3)
+    assert template is not None
+    return template
+
+
+def test_there_is_no_template_of_what_the_offering_has_not_got() -> None:
+    body, class_ = offering("m", cu=300), accelerator_class()
+    sold = ModelOffering.parse({**body, "metadata": {**body["metadata"], **META}})
+    kind = AcceleratorClass.parse({**class_, "metadata": {**class_["metadata"], **META}})
+    assert children.render_template(sold, kind, Version("m-0"), 3) is None
+    assert children.render_template(sold, kind, Version("m-1", "fast"), 3) is None
 
 
 def member(template: JsonObject, name: str = "chat-0", node: str = "gpu-0") -> JsonObject:

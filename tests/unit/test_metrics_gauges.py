@@ -62,6 +62,19 @@ def test_the_sums_of_pools_classes_and_instances_are_those_of_their_statuses() -
     }
 
 
+def test_a_rollout_has_one_series_which_is_its_present_phase() -> None:
+    world = World()
+    world.put(MODEL_INSTANCES, "chat", namespace="acme", status={"rollout": {"id": 4, "phase": "AwaitingApproval"}})
+    world.put(MODEL_INSTANCES, "fast", namespace="acme", status={"rollout": {"id": 0}})
+    world.put(MODEL_INSTANCES, "late", namespace="acme", status={"rollout": {"phase": "SomethingNewer"}})
+
+    assert world.series("rollout_phase", "namespace", "instance", "phase") == {
+        ("acme", "chat", "AwaitingApproval"): 1,
+        ("acme", "fast", "Idle"): 1,
+        ("acme", "late", "Other"): 1,
+    }
+
+
 def test_a_condition_has_one_series_which_is_its_present_status_and_reason() -> None:
     world = World()
     labels = ("kind", "namespace", "name", "type", "status", "reason")

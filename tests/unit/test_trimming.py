@@ -77,7 +77,7 @@ STATEFUL_SET = {
                 ],
                 "ports": [{"port": 8000}],
             },
-            {"endpoints": [{"conditions": {"ready": False}, "targetRef": {"kind": "Pod", "name": "p"}}, {"conditions": {}}]},
+            {"endpoints": [{"conditions": {"ready": False}, "targetRef": {"kind": "Pod", "name": "p", "uid": "u"}}, {"conditions": {}}]},
         ),
         (ENDPOINT_SLICES, {"endpoints": None}, {}),
     ],

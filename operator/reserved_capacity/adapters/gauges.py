@@ -18,6 +18,7 @@ from pydantic import ValidationError
 from reserved_capacity.api.conditions import CONDITION_REASONS, ConditionType
 from reserved_capacity.api.meta import Kind
 from reserved_capacity.domain.reasons.base import ConditionStatus, Ready
+from reserved_capacity.domain.rollout.values import RolloutPhase
 from reserved_capacity.ports import ACCELERATOR_CLASSES, COMPUTE_UNIT_POOLS, MODEL_INSTANCES, OUR_KINDS, JsonObject
 from reserved_capacity.snapshot import commitment_records, parse_pool
 from reserved_capacity.store import Store
@@ -34,6 +35,7 @@ OTHER = "Other"
 _TYPES = frozenset(map(str, ConditionType))
 _STATUSES = frozenset(map(str, ConditionStatus))
 _READY = frozenset(map(str, Ready))
+_PHASES = frozenset(map(str, RolloutPhase))
 
 
 def _reasons(kind: str) -> frozenset[str]:
@@ -78,6 +80,7 @@ class StoreGauges(Collector):
             MEMBER_STATES,
         )
         yield _info(instances)
+        yield _rollouts(instances)
         yield self._conditions()
 
     def _conditions(self) -> GaugeMetricFamily:
@@ -151,6 +154,20 @@ def _info(instances: Iterable[JsonObject]) -> GaugeMetricFamily:
     for instance in instances:
         spec = instance.get("spec") or {}
         family.add_metric([*_place(instance), str(spec.get("poolRef", "")), str(spec.get("offering", ""))], 1)
+    return family
+
+
+def _rollouts(instances: Iterable[JsonObject]) -> GaugeMetricFamily:
+    family = GaugeMetricFamily(
+        "reservedcapacity_rollout_phase",
+        "1 for the phase that an instance's rollout is in now; Idle while there is none.",
+        labels=["namespace", "instance", "phase"],
+    )
+    for instance in instances:
+        rollout = _part(instance, "rollout")
+        if rollout is not None:
+            phase = rollout.get("phase", RolloutPhase.IDLE.value)
+            family.add_metric([*_place(instance), phase if phase in _PHASES else OTHER], 1)
     return family
 
 

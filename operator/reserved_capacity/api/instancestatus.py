@@ -22,30 +22,9 @@ from reserved_capacity.api.fields import (
 )
 from reserved_capacity.domain.downtime import Cause
 from reserved_capacity.domain.lifecycle import Lifecycle
+from reserved_capacity.domain.rollout.values import RolloutPhase, Strategy
 
 MAX_STATUS_MEMBERS: Final = 100
-
-
-class Strategy(StrEnum):
-    """How members are moved."""
-
-    SURGE = "Surge"
-    IN_PLACE = "InPlace"
-
-
-class RolloutPhase(StrEnum):
-    """Where a rollout is."""
-
-    IDLE = "Idle"
-    PREFETCHING = "Prefetching"
-    BLOCKED = "Blocked"
-    AWAITING_WINDOW = "AwaitingWindow"
-    AWAITING_APPROVAL = "AwaitingApproval"
-    PAUSED = "Paused"
-    CANARY = "Canary"
-    PROGRESSING = "Progressing"
-    ROLLING_BACK = "RollingBack"
-    HALTED = "Halted"
 
 
 class MemberPhase(StrEnum):

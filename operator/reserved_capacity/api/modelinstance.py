@@ -1,7 +1,6 @@
 """ModelInstance: a model served on a pool. Its status is in `instancestatus`."""
 
 from datetime import timedelta
-from enum import StrEnum
 from typing import Annotated, ClassVar, Final, Literal
 
 from pydantic import Field
@@ -19,42 +18,11 @@ from reserved_capacity.api.base import (
     reason_column,
 )
 from reserved_capacity.api.fields import INSTANCE_NAME, Duration, Label, Long, OfferingName, Subdomain, Token
-from reserved_capacity.api.instancestatus import (
-    ModelInstanceStatus,
-    Strategy,
-)
+from reserved_capacity.api.instancestatus import ModelInstanceStatus
+from reserved_capacity.domain.rollout.target import AutoUpgrade
+from reserved_capacity.domain.rollout.values import Approval, OnFailure, Strategy, WhenNoSpare
 
 MAX_INSTANCES: Final = 1000
-
-
-class WhenNoSpare(StrEnum):
-    """What a rollout does when the pool has no spare compute units."""
-
-    BLOCK = "Block"
-    IN_PLACE = "InPlace"
-    BORROW_SPARE = "BorrowSpare"
-
-
-class AutoUpgrade(StrEnum):
-    """When the operator may move the instance to the replacement snapshot."""
-
-    NEVER = "Never"
-    AT_DEPRECATION = "AtDeprecation"
-    AT_RETIREMENT = "AtRetirement"
-
-
-class OnFailure(StrEnum):
-    """What follows a failed step."""
-
-    ROLLBACK = "Rollback"
-    HALT = "Halt"
-
-
-class Approval(StrEnum):
-    """Who lets a canary go on."""
-
-    MANUAL = "Manual"
-    TIMER = "Timer"
 
 
 class ChangeSet(ApiModel):

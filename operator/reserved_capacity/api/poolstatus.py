@@ -1,4 +1,5 @@
-"""Status of a ComputeUnitPool: sums, nodes, commitments, and the allocation record (`holdings`, `changeSets`)."""
+"""Status of a ComputeUnitPool: sums, nodes, commitments, and the allocation record (`holdings`, `changeSets`,
+`rollouts`)."""
 
 from enum import StrEnum
 from typing import Annotated, Final
@@ -14,6 +15,7 @@ from reserved_capacity.api.fields import (
     Currency,
     Day,
     Fraction,
+    Long,
     Money,
     NodeName,
     Text,
@@ -23,6 +25,7 @@ from reserved_capacity.api.fields import (
 )
 from reserved_capacity.domain.changesets import Phase, StepAction, StepState
 from reserved_capacity.domain.holdings import HoldingState
+from reserved_capacity.domain.rollout.values import RolloutState, Strategy
 from reserved_capacity.domain.terms import CommitmentState
 
 MAX_COMMITMENTS: Final = 50
@@ -151,8 +154,12 @@ class Holding(ApiModel):
     member: Word
     """Name of the member, which is also its StatefulSet's."""
     replaces: Word | None = None
-    """Name of the member that this one was made in place of, because that has to leave its node. Absent: none, or it is
-    gone."""
+    """Name of the member that this one was made in place of, because that has to leave its node or runs another version.
+    Absent: none, or it is gone."""
+    snapshot: Word | None = None
+    """Snapshot that the member runs, or will run once it is made."""
+    profile: Word | None = None
+    """Performance profile that it runs with."""
     compute_units: ComputeUnits
     """Compute units held, in equal parts on the nodes."""
     nodes: Annotated[tuple[NodeName, ...], ListType("atomic"), Field(max_length=64)] = ()
@@ -193,6 +200,71 @@ class ChangeSetStatus(ApiModel):
     """The plan, in order; written before anything is touched."""
     message: Text | None = None
     """The state in one sentence."""
+
+
+class RolloutVersion(ApiModel):
+    """A snapshot with a performance profile."""
+
+    snapshot: Word
+    """Name of the snapshot."""
+    profile: Word = "default"
+    """Name of the profile."""
+
+
+class RolloutFailure(ApiModel):
+    """The member because of which a rollout was stopped."""
+
+    member: Word
+    """Name of the member."""
+    reason: Word = ""
+    """Why, in one word."""
+    message: Text = ""
+    """Why, in one sentence."""
+    at: Timestamp
+    """When."""
+
+
+class RolloutRecord(ApiModel):
+    """What is on record of an instance's rollout beside its holdings: the one that runs, or the last one."""
+
+    instance: Word
+    """Name of the ModelInstance."""
+    instance_uid: Annotated[str, Field(max_length=63)] = ""
+    """metadata.uid of that ModelInstance."""
+    id: Long
+    """metadata.generation that started it."""
+    state: RolloutState = RolloutState.RUNNING
+    """Running, RollingBack, Halted, RolledBack or Done."""
+    from_: Annotated[RolloutVersion, Field(alias="from")]
+    """What goes back in if it fails. The same as `to`: the rollout undoes one that was under way."""
+    to: RolloutVersion
+    """What the members move to."""
+    started_at: Timestamp
+    """When it started."""
+    ended_at: Timestamp | None = None
+    """When it ended, or halted."""
+    strategy: Strategy | None = None
+    """Chosen when the first member moved. Absent: none has."""
+    surge: Count = 0
+    """New members at a time, by the spare compute units of that moment."""
+    borrowed_compute_units: ComputeUnits = 0
+    """Compute units that it wants beyond the contract, unbilled, until it ends."""
+    why: Text | None = None
+    """Why this strategy."""
+    vacated: Annotated[tuple[Word, ...], ListType("atomic"), Field(max_length=MAX_MEMBERS)] = ()
+    """Members that were stopped and whose places are not taken yet."""
+    starting: Annotated[tuple[Word, ...], ListType("atomic"), Field(max_length=MAX_MEMBERS)] = ()
+    """New members that have not served yet."""
+    unready_since: Timestamp | None = None
+    """Since when a new member that has served does not."""
+    canary_since: Timestamp | None = None
+    """Since when the canary serves."""
+    canary_passed: bool = False
+    """Whether it was approved, or has served long enough."""
+    attempt: Word = ""
+    """Digest of what bears on success: a failed rollout is tried again when it changes."""
+    failure: RolloutFailure | None = None
+    """Why it was stopped."""
 
 
 class ExpiryStop(ApiModel):
@@ -247,6 +319,8 @@ class ComputeUnitPoolStatus(StatusModel):
     """The allocation record: which member holds which blocks."""
     change_sets: Annotated[tuple[ChangeSetStatus, ...], ListMap("id"), Field(max_length=MAX_CHANGE_SETS)] = ()
     """The running change set and the last ten."""
+    rollouts: Annotated[tuple[RolloutRecord, ...], ListMap("instance"), Field(max_length=MAX_MEMBERS)] = ()
+    """The rollout that runs, or the last one, of each instance."""
     expiry_plan: ExpiryPlan | None = None
     """What stops when contracted compute units next fall; written 30 days ahead, absent when nothing has to stop."""
     billing: PoolBilling | None = None

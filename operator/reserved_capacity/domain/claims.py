@@ -25,7 +25,8 @@ class ClaimDemand:
     the pool that holds it (N2). `staying` are those of them that are not being given back. `lost_nodes` are nodes that
     are gone with all pods of the pool: these are replaced. `first_accepted` orders the pools: who bought first is
     provisioned first. `wanted` is room that idle claims should be re-arranged for (C9). So many nodes are replaced
-    `nodes_at_once` (N2). `last_held` are blocks by node as the pool last had them, whether or not the node is there.
+    `nodes_at_once` (N2). `lent` are blocks that its rollouts want beyond the contract (S2, BorrowSpare); they come last, from
+    what nobody is owed. `last_held` are blocks by node as the pool last had them, whether or not the node is there.
     """
 
     pool: PoolId
@@ -36,6 +37,7 @@ class ClaimDemand:
     lost_nodes: frozenset[str] = frozenset()
     wanted: tuple[Request, ...] = ()
     nodes_at_once: int = 1
+    lent: int = 0
     last_held: Mapping[str, int] = field(default_factory=dict)
 
 
@@ -143,7 +145,8 @@ def plan_claims(
     (`occupied`: blocks by pool and node that pods or holdings still use); claims above the contract are given back
     where idle; claims lost with a re-created node are restored to the pool whose members hold them, and then to the pool
     that last had them idle (N2, before anybody else may claim there); what is missing is claimed, whole nodes first, the rest best-fit, in as few zones
-    as possible (C3), and so are replacements for nodes that a pool is leaving, one node at a time (N2); idle claims on
+    as possible (C3), and so are replacements for nodes that a pool is leaving, one node at a time (N2); what is left over
+    is lent to rollouts (S2); idle claims on
     blocks that a node has no more are swapped for real ones, and others so that what is wanted fits in one piece (C9).
     """
     ledger = _Ledger(nodes)
@@ -156,6 +159,9 @@ def plan_claims(
     for demand in ordered:
         _offer_back(ledger, demand)
     missing = {demand.pool: _grow(ledger, demand) for demand in ordered}
+    for demand in ordered:
+        if not any(missing.values()):  # nobody lends what somebody has bought
+            _claim(ledger, demand.pool, max(0, demand.lent - _beyond(ledger, demand)))
     for demand in ordered:
         _give_back_replaced(ledger, demand)
     for demand in ordered:
@@ -192,7 +198,7 @@ def _give_back_replaced(ledger: _Ledger, demand: ClaimDemand) -> None:
 
 def _give_back(ledger: _Ledger, demand: ClaimDemand) -> None:
     _give_back_replaced(ledger, demand)
-    excess = _excess(ledger, demand) - sum(covered for _, covered in _leaving(ledger, demand))
+    excess = _beyond(ledger, demand) - demand.lent
     idle = {name: blocks for name in ledger.places(demand.pool) if (blocks := _idle(ledger, name, demand)) > 0}
 
     def order(name: str) -> tuple[bool, int, int, str]:
@@ -240,6 +246,11 @@ def _excess(ledger: _Ledger, demand: ClaimDemand) -> int:
     """Blocks beyond the contract. Lost ones count: their node may come back, and the pool must not have more than its
     contract then (I2)."""
     return ledger.total(demand.pool) + _lost_blocks(ledger, demand) - demand.contracted_blocks
+
+
+def _beyond(ledger: _Ledger, demand: ClaimDemand) -> int:
+    """Blocks beyond the contract that do not stand for a node that is being left."""
+    return _excess(ledger, demand) - sum(covered for _, covered in _leaving(ledger, demand))
 
 
 def _leaving(ledger: _Ledger, demand: ClaimDemand) -> list[tuple[LeavingNode, int]]:

@@ -41,10 +41,9 @@ class OfferingFacts:
 
 @dataclass(frozen=True, slots=True)
 class InstanceFacts:
-    """One ModelInstance's wish, and what its members run now.
+    """One ModelInstance's wish, and what it holds now. `snapshot` is the one that it shall run.
 
-    `unsupported` names the fields whose behaviour is not built (`spec.changeSet`); `held_blocks` is the size of a
-    member that already runs, which growth repeats whatever the offering says today (R1, R3).
+    `held_blocks` is the size of a member that already runs, which growth repeats whatever the offering says today (R1, R3).
     """
 
     name: str
@@ -59,9 +58,6 @@ class InstanceFacts:
     accept_below_minimum: bool = False
     held: int = 0
     held_blocks: int | None = None
-    running_snapshots: frozenset[str] = frozenset()
-    running_profiles: frozenset[str] = frozenset()
-    unsupported: tuple[str, ...] = ()
     name_taken_by: str = ""
 
 
@@ -164,20 +160,6 @@ def _snapshot_retired(question: _Question) -> Refusal | None:
     )
 
 
-def _not_supported_yet(question: _Question) -> Refusal | None:
-    instance, fields = question.instance, list(question.instance.unsupported)
-    if instance.running_snapshots - {instance.snapshot}:
-        fields.append(f"spec.snapshot (members run {_listed(instance.running_snapshots)})")
-    if instance.running_profiles - {instance.profile}:
-        fields.append(f"spec.profile (members run {_listed(instance.running_profiles)})")
-    if not fields:
-        return None
-    return Refusal(
-        InstanceAccepted.NOT_SUPPORTED_YET,
-        f"this version does not act on {', '.join(fields)}: set it back, or upgrade the operator; nothing that runs is changed",
-    )
-
-
 def _name_taken(question: _Question) -> Refusal | None:
     taken = question.instance.name_taken_by
     if not taken:
@@ -218,8 +200,8 @@ def _exceeds_pool(question: _Question) -> Refusal | None:
     )
 
 
-# The order is that of the reasons in api.md: what does not exist, what is not sold, what may not be. NotSupportedYet
-# and NameTaken stand in Accepted only, so they come after what both conditions show.
+# The order is that of the reasons in api.md: what does not exist, what is not sold, what may not be. NameTaken
+# stands in Accepted only, so it comes after what both conditions show.
 _ALONE: tuple[Check, ...] = (
     _unknown_offering,
     _unknown_snapshot,
@@ -227,7 +209,6 @@ _ALONE: tuple[Check, ...] = (
     _not_sold_reserved,
     _class_not_offered,
     _snapshot_retired,
-    _not_supported_yet,
     _name_taken,
 )
 _TOGETHER: tuple[Check, ...] = (_below_minimum, _exceeds_pool)

@@ -8,7 +8,9 @@ from .conditions import ConditionValue, condition
 from .eligibility import Refusal
 from .holdings import BlockedMove, Wait, Waiting
 from .reasons.base import ConditionStatus, Ready
-from .reasons.instance import ACCEPTED_REASONS, Available, CapacityReserved, InstanceAccepted
+from .reasons.instance import ACCEPTED_REASONS, Available, CapacityReserved, InstanceAccepted, UpToDate
+from .rollout.conditions import up_to_date
+from .rollout.values import RolloutReport
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,6 +19,7 @@ class InstanceObservation:
 
     `held` are instances, and `moving` members beside them that leave their node when their successors serve.
     `evaluated` False: the pool has not weighed this generation yet. `overdue`: the pool's `provisionBy` has passed.
+    `rollout` is what the pool's last plan says of it (None: nothing yet), `differs`: a member runs something else than asked.
     """
 
     pool: str
@@ -32,12 +35,14 @@ class InstanceObservation:
     move: BlockedMove | None = None
     moving: int = 0
     overdue: bool = False
+    rollout: RolloutReport | None = None
+    differs: bool = False
 
 
 def conditions_of(seen: InstanceObservation) -> tuple[ConditionValue, ...]:
     """All conditions whose behaviour is built, `Ready` last."""
-    accepted, reserved, available = _accepted(seen), _capacity_reserved(seen), _available(seen)
-    return (accepted, reserved, available, _ready(seen, accepted, reserved, available))
+    accepted, reserved, available, updated = _accepted(seen), _capacity_reserved(seen), _available(seen), _updated(seen)
+    return (accepted, reserved, available, updated, _ready(seen, accepted, reserved, available, updated))
 
 
 def _accepted(seen: InstanceObservation) -> ConditionValue:
@@ -87,6 +92,14 @@ def _available(seen: InstanceObservation) -> ConditionValue:
     return condition("Available", Available.SERVING, counts)
 
 
+def _updated(seen: InstanceObservation) -> ConditionValue:
+    if seen.rollout is not None:
+        return up_to_date(seen.rollout)
+    if seen.differs:
+        return condition("UpToDate", UpToDate.ROLLING_OUT, "the pool has not weighed yet what members shall run")
+    return condition("UpToDate", UpToDate.UP_TO_DATE, "all members run what the spec asks for")
+
+
 # The waits that end by themselves (api.md); NotYetProvisioned only until the day that was promised.
 _MOVING = frozenset(
     {
@@ -98,15 +111,23 @@ _MOVING = frozenset(
 
 
 def _ready(
-    seen: InstanceObservation, accepted: ConditionValue, reserved: ConditionValue, available: ConditionValue
+    seen: InstanceObservation,
+    accepted: ConditionValue,
+    reserved: ConditionValue,
+    available: ConditionValue,
+    updated: ConditionValue,
 ) -> ConditionValue:
     """What decides, and besides it, whatever that is, why a member cannot leave its node (N3)."""
-    value = _decided(seen, accepted, reserved, available)
+    value = _decided(seen, accepted, reserved, available, updated)
     return replace(value, message=f"{value.message}; {explain_move(seen.move)}") if seen.move else value
 
 
 def _decided(
-    seen: InstanceObservation, accepted: ConditionValue, reserved: ConditionValue, available: ConditionValue
+    seen: InstanceObservation,
+    accepted: ConditionValue,
+    reserved: ConditionValue,
+    available: ConditionValue,
+    updated: ConditionValue,
 ) -> ConditionValue:
     """This generation's spec fully realised and serving; Unknown while it moves on its own, False if somebody must act."""
     if accepted.status is not ConditionStatus.TRUE:
@@ -122,6 +143,8 @@ def _decided(
             CapacityReserved.PENDING_EVALUATION.value,
             "the newest spec has not been weighed against the pool's others yet",
         )
+    if updated.status is not ConditionStatus.TRUE:
+        return _borrowed(updated, updated.status)
     if seen.releasing or seen.held > seen.desired:
         return ConditionValue(
             "Ready",

@@ -6,10 +6,11 @@ only whether it runs (suspend) and whether it exists. The holding comes first an
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 from .holdings import Holding
+from .versions import Version
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +27,10 @@ class ObservedMember:
     replicas: int
     terminating: bool
     nodes: tuple[str, ...] = ()
+
+    @property
+    def version(self) -> Version | None:
+        return Version(self.snapshot, self.profile or "default") if self.snapshot else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,28 +59,44 @@ class DeleteMember:
 
 
 @dataclass(frozen=True, slots=True)
-class MembersPlan:
-    """Typed writes in the order in which to carry them out, and the ControllerRevision that new members run."""
+class Templates:
+    """Names of ControllerRevisions to make members from, by version.
 
-    revision: str
+    `kept` are those that stay though nobody may run them (the way back of a rollout), `rendered` those that the offering
+    gives now. `asked` is the version of holdings that do not say theirs, `before` the one that a rollout comes from.
+    """
+
+    asked: Version
+    rendered: Mapping[Version, str]
+    kept: Mapping[Version, str] = field(default_factory=dict)
+    before: Version | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class MembersPlan:
+    """Typed writes in the order in which to carry them out."""
+
     creates: tuple[CreateMember, ...]
     scales: tuple[ScaleMember, ...]
     deletes: tuple[DeleteMember, ...]
 
 
-def current_revision(observed: Sequence[ObservedMember], owner_uid: str, rendered: str) -> str:
-    """The template that new members run: what the others run, or the offering's of now if none runs (R1, R3).
+def current_revision(observed: Sequence[ObservedMember], owner_uid: str, version: Version, templates: Templates) -> str:
+    """The template that new members of a version run: what the others of it run, or what was kept, or the offering's of
+    now (R1, R3). Empty if there is none: the snapshot is unknown by now, and nobody runs it.
 
-    With several (a rollout in progress, one day) the lowest-named member decides, so that the choice is stable.
+    Should several differ, the lowest-named member decides, so that the choice is stable.
     """
-    running = sorted((each for each in observed if each.owner_uid == owner_uid), key=lambda member: member.name)
-    return next((member.revision for member in running if not member.terminating), rendered)
+    running = [each for each in observed if each.owner_uid == owner_uid and each.version == version]
+    revisions = [each.revision for each in sorted(running, key=lambda member: member.name) if not each.terminating]
+    return next(iter(revisions), "") or templates.kept.get(version, "") or templates.rendered.get(version, "")
 
 
-def made_for(holding: Holding, nodes: tuple[str, ...]) -> bool:
-    """Is a member on these nodes the one of this holding? A create that was slow may come after its holding is gone and
-    the name is given again, for blocks elsewhere."""
-    return not nodes or nodes == holding.nodes
+def made_for(holding: Holding, member: ObservedMember) -> bool:
+    """Is it the member of this holding? A create that was slow may come after its holding is gone and the name is given
+    again, for blocks elsewhere, or in the same place for another version (a rollout in place)."""
+    there = not member.nodes or member.nodes == holding.nodes
+    return there and (holding.version is None or member.version in (None, holding.version))
 
 
 def plan_members(
@@ -83,21 +104,23 @@ def plan_members(
     observed: Sequence[ObservedMember],
     *,
     owner_uid: str,
-    rendered_revision: str,
+    templates: Templates,
     suspended: bool,
 ) -> MembersPlan:
     """Bring the StatefulSets of one living ModelInstance in line with its holdings."""
     held = {holding.member: holding for holding in holdings if holding.held}
     present = {member.name: member for member in observed}
     replicas = {name: 0 if suspended else len(holding.nodes) for name, holding in held.items()}
-    revision = current_revision(observed, owner_uid, rendered_revision)
 
     def revision_for(holding: Holding) -> str:
-        """One that is made in another's place runs what that one ran, also where nobody else runs any more (R1, I4)."""
-        former = present.get(holding.replaces)
-        return former.revision if former is not None and former.owner_uid == owner_uid else revision
+        """One that is made in another's place runs what that one ran, also where nobody else runs any more (R1, I4);
+        unless it is of another version, which is what it is made for."""
+        former, version = present.get(holding.replaces), holding.version or templates.asked
+        if former is not None and former.owner_uid == owner_uid and former.version == version:
+            return former.revision
+        return current_revision(observed, owner_uid, version, templates)
 
-    # Without a template (the snapshot is unknown by now, and nobody runs it) there is nothing to make.
+    # Without a template there is nothing to make.
     creates = [
         CreateMember(holding, revision_for(holding), f"{name} holds {holding.blocks} blocks and has no StatefulSet")
         for name, holding in sorted(held.items())
@@ -109,7 +132,7 @@ def plan_members(
         if name in held
         and not member.terminating
         and member.owner_uid == owner_uid
-        and made_for(held[name], member.nodes)
+        and made_for(held[name], member)
         and member.replicas != replicas[name]
     ]
     deletes = [
@@ -117,7 +140,7 @@ def plan_members(
         for name, member in sorted(present.items())
         if not member.terminating and (reason := _why_delete(member, held.get(name), owner_uid))
     ]
-    return MembersPlan(revision, tuple(creates), tuple(scales), tuple(deletes))
+    return MembersPlan(tuple(creates), tuple(scales), tuple(deletes))
 
 
 def _why_delete(member: ObservedMember, holding: Holding | None, owner_uid: str) -> str:
@@ -126,4 +149,4 @@ def _why_delete(member: ObservedMember, holding: Holding | None, owner_uid: str)
         return "its owner is gone"
     if holding is None:
         return "its holding is being released"
-    return "" if made_for(holding, member.nodes) else "it was made for a holding that is gone"
+    return "" if made_for(holding, member) else "it was made for a holding that is gone"

@@ -29,8 +29,8 @@ class OrderFacts:
     """A pool's order and the world that it refers to.
 
     `prices` None: the price book does not exist. `taken_ids` are commitments of other pools that come before this one.
-    `unsupported` names fields whose behaviour is not built. `books_read` False: whether the books know one of these orders is
-    not known yet, so none is accepted for the moment (M9).
+    `schedule_error` says what is wrong with the maintenance window. `books_read` False: whether the books know one of these
+    orders is not known yet, so none is accepted for the moment (M9).
     """
 
     accelerator_class: str
@@ -40,7 +40,7 @@ class OrderFacts:
     orders: Sequence[CommitmentOrder]
     accepted_ids: frozenset[str]
     taken_ids: Mapping[str, str]
-    unsupported: tuple[str, ...] = ()
+    schedule_error: str = ""
     books_read: bool = True
 
 
@@ -113,11 +113,11 @@ def _whole(facts: OrderFacts) -> OrderRefusal | None:
             f"there is no PriceBook {facts.price_book!r}: create it, or make the pool anew with another one, since "
             "spec.priceBookRef is immutable",
         )
-    if facts.unsupported:
+    if facts.schedule_error:
         return OrderRefusal(
-            PoolAccepted.NOT_SUPPORTED_YET,
-            f"this version does not act on {', '.join(facts.unsupported)}: remove it, or upgrade the operator; "
-            "nothing that runs is changed",
+            PoolAccepted.INVALID_SCHEDULE,
+            f"spec.maintenanceWindow.schedule never comes due ({facts.schedule_error}), so no rollout begins: give five "
+            "cron fields in UTC, for example '0 2 * * 6'",
         )
     return None
 

@@ -10,7 +10,6 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from decimal import Decimal
 
-from .admission import plan_holdings
 from .changesets import ChangeSetPlan, ChangeSetRecord, ChangeSetVerdict, MemberSpec, Phase, plan_change_sets
 from .eligibility import InstanceFacts, OfferingFacts, PoolFacts, Refusal, Verdict, judge
 from .expiry import ExpiryPlan, ExpirySettings, Fall, Outlook, drain, outlook
@@ -19,6 +18,8 @@ from .notices import notices_of
 from .orders import OrderFacts, OrderVerdict, judge_order, renewal_prices
 from .reasons.instance import InstanceAccepted
 from .repair import NodeReplacement
+from .rollout.planning import plan_rollouts
+from .rollout.values import RolloutRecord, RolloutSpec, RolloutsPlan, RolloutState
 from .terms import CommitmentRecord, Placement, next_moment, plan_commitments
 from .units import blocks_of, cu_of
 
@@ -46,6 +47,8 @@ class PoolWorld:
     change_sets: tuple[ChangeSetRecord, ...] = ()
     change_set_members: tuple[MemberSpec, ...] = ()
     expiry: ExpirySettings = field(default_factory=ExpirySettings)
+    rollouts: tuple[RolloutRecord, ...] = ()
+    rollout_specs: tuple[RolloutSpec, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +63,7 @@ class PoolPlan:
     verdicts: Mapping[str, Verdict]
     holdings: HoldingsPlan
     change_sets: tuple[ChangeSetRecord, ...]
+    rollouts: RolloutsPlan
     ahead: Outlook
     expiry: ExpiryPlan | None
     prices: Mapping[str, Decimal]
@@ -108,17 +112,23 @@ def plan_pool(world: PoolWorld, *, now: datetime) -> PoolPlan:
     state = replace(state, holdings=sets.holdings, demands=demands, reserved=sets.reserved)
     drained = drain(state, ahead, world.expiry, now=now)
     state = replace(state, holdings=drained.holdings)
-    holdings = _with_waits(state, plan_holdings(state, now=now), sets)
+    # What is claimed beyond the contract, and does not stand for a node that is being left, was lent for rollouts.
+    lent = max(0, sum(node.blocks for node in world.nodes) - blocks_of(ahead.contracted_cu))
+    specs = _rollout_specs(world, verdicts, sets, now)
+    rollouts = plan_rollouts(state, specs, world.rollouts, now=now, lent=lent)
+    holdings = _with_waits(state, rollouts.holdings, sets)
+    moments = (sets.next_moment, ahead.next_moment, rollouts.next_moment)
     return PoolPlan(
         order=order,
         records=records,
         verdicts=verdicts,
         holdings=_because_of(ahead.draining, holdings),
         change_sets=sets.records,
+        rollouts=rollouts,
         ahead=ahead,
         expiry=drained.plan,
         prices={**order.acceptable, **renewal_prices(world.order, world.records, records)},
-        next_moment=_next_moment(world, records, (sets.next_moment, ahead.next_moment), now),
+        next_moment=_next_moment(world, records, moments, now),
     )
 
 
@@ -178,11 +188,36 @@ def _because_of(fall: Fall | None, plan: HoldingsPlan) -> HoldingsPlan:
     return replace(plan, waits=waits)
 
 
+def _rollout_specs(
+    world: PoolWorld, verdicts: Mapping[str, Verdict], sets: ChangeSetPlan, now: datetime
+) -> list[RolloutSpec]:
+    """No step begins for an instance whose spec cannot be acted on, whose change set moves it, or whose target has
+    retired; but the way back to what ran before stays open (S8)."""
+    ways_back = {record.instance: record.source for record in world.rollouts if record.state is not RolloutState.DONE}
+    facts = {each.name: each for each in world.instances}
+    specs = []
+    for spec in world.rollout_specs:
+        refusal, moving = verdicts[spec.instance].refusal, sets.freezes.get(spec.instance)
+        why = refusal.message if refusal is not None else moving.message if moving is not None else ""
+        if not why and ways_back.get(spec.instance) != spec.target:
+            why = _retired(world.offerings.get(facts[spec.instance].offering), spec, now)
+        specs.append(replace(spec, held_back=why))
+    return specs
+
+
+def _retired(offering: OfferingFacts | None, spec: RolloutSpec, now: datetime) -> str:
+    snapshot = offering.snapshots.get(spec.target.snapshot) if offering else None
+    if snapshot is None or snapshot.retires_at is None or now < snapshot.retires_at:
+        return ""
+    instead = f"set spec.snapshot to {snapshot.replacement}" if snapshot.replacement else "choose another one"
+    return f"{spec.target.snapshot} has retired, so nothing new is placed on it: {instead}"
+
+
 def _next_moment(
     world: PoolWorld, records: Sequence[CommitmentRecord], others: Sequence[datetime | None], now: datetime
 ) -> datetime | None:
-    """When the plan changes by itself: a date of a commitment, a notice, a deadline of a change set, a snapshot that
-    retires."""
+    """When the plan changes by itself: a date of a commitment, a notice, a deadline of a change set or a rollout, a
+    snapshot that retires or gives way to another."""
     retirements = [snapshot.retires_at for each in world.offerings.values() for snapshot in each.snapshots.values()]
     notices = [notice.at for record in records if not record.ended for notice in notices_of(record)]
     moments = (next_moment(records, world.order.orders, now), *others, *notices, *retirements)

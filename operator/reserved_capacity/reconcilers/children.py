@@ -20,6 +20,7 @@ from reserved_capacity.api.modeloffering import ModelOffering
 from reserved_capacity.api.serving import EnvVar, Resources, SecurityContext, ServingSpec
 from reserved_capacity.domain.holdings import Holding
 from reserved_capacity.domain.units import cu_of
+from reserved_capacity.domain.versions import Version
 from reserved_capacity.ports import JsonObject
 from reserved_capacity.snapshot import (
     HOSTNAME_LABEL,
@@ -33,16 +34,14 @@ _POD_SECURITY_FIELDS = ("runAsUser", "runAsGroup", "fsGroup", "runAsNonRoot", "s
 
 
 def render_template(
-    instance: ModelInstance, offering: ModelOffering, class_: AcceleratorClass, blocks: int
-) -> dict[str, Any]:
-    """Everything about a member but its name and its nodes; what a ControllerRevision keeps.
-
-    Raises LookupError when the offering lacks the snapshot or the profile (the caller has judged that before).
-    """
+    offering: ModelOffering, class_: AcceleratorClass, version: Version, blocks: int
+) -> dict[str, Any] | None:
+    """Everything about a member but its name and its nodes; what a ControllerRevision keeps. None if the offering has not
+    got the snapshot or the profile."""
     serving = offering.spec.reserved.serving
-    snapshot, profile = offering.spec.snapshot(instance.spec.snapshot), serving.profile(instance.spec.profile)
+    snapshot, profile = offering.spec.snapshot(version.snapshot), serving.profile(version.profile)
     if snapshot is None or profile is None:
-        raise LookupError(f"{offering.name} has no {instance.spec.snapshot} or no profile {instance.spec.profile}")
+        return None
     served = serving.model_copy(
         update={
             "image": profile.image or serving.image,

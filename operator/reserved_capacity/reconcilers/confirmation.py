@@ -20,7 +20,7 @@ async def confirm_held(context: Context, pool: Ref, member: ObservedMember) -> b
     the holding, or their node came back with fewer. Raises Conflict if the member holds nothing where it is."""
     holdings = await live_holdings(context, pool)
     holding = next((each for each in holdings if each.member == member.name and each.held), None)
-    if holding is None or not made_for(holding, member.nodes):
+    if holding is None or not made_for(holding, member):
         raise Conflict(f"{member.name} does not hold its blocks any more")
     held = blocks_held_by_node(holdings)
     for name in holding.nodes:
@@ -37,7 +37,7 @@ async def confirm_held(context: Context, pool: Ref, member: ObservedMember) -> b
 async def confirm_not_held(context: Context, pool: Ref, member: ObservedMember) -> None:
     """A member without a holding is somebody's mistake and has to go; but first make sure that it is not ours."""
     for holding in await live_holdings(context, pool):
-        if holding.member == member.name and made_for(holding, member.nodes):
+        if holding.member == member.name and made_for(holding, member):
             raise Conflict(f"{member.name} has a holding that was not to be seen here yet")
 
 

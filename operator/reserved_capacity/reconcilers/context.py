@@ -14,6 +14,7 @@ from reserved_capacity.domain.conditions import ConditionValue, merged
 from reserved_capacity.domain.downtime import NodeHealth
 from reserved_capacity.domain.eligibility import Refusal
 from reserved_capacity.domain.holdings import BlockedMove, Request, Wait
+from reserved_capacity.domain.rollout.values import RolloutReport
 from reserved_capacity.ports import EVENTS, ApiError, Clock, Cluster, JsonObject, Precondition, Ref
 from reserved_capacity.queue import Key
 from reserved_capacity.reconcilers import events
@@ -38,6 +39,7 @@ class Assessment:
     overdue: bool
     spare: int = 0
     short_of_nodes: NodeHealth = NodeHealth.FINE
+    rollout: RolloutReport | None = None
 
 
 @dataclass(slots=True)

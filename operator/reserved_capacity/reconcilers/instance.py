@@ -8,25 +8,17 @@ stands does it get them, since a stale view or a slow create could put pods on b
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
 from reserved_capacity.api import meta
-from reserved_capacity.api.computeunitpool import ComputeUnitPool
-from reserved_capacity.api.modelinstance import ModelInstance
-from reserved_capacity.api.modeloffering import ModelOffering
 from reserved_capacity.domain.eligibility import Refusal
-from reserved_capacity.domain.holdings import Holding
 from reserved_capacity.domain.instance_conditions import explain_move
 from reserved_capacity.domain.members import (
     CreateMember,
-    MembersPlan,
     ObservedMember,
     ScaleMember,
     made_for,
-    plan_members,
 )
 from reserved_capacity.domain.reasons.instance import InstanceAccepted
 from reserved_capacity.ports import (
@@ -51,18 +43,15 @@ from reserved_capacity.queue import Key
 from reserved_capacity.reconcilers import children, events
 from reserved_capacity.reconcilers.availability import next_count
 from reserved_capacity.reconcilers.confirmation import confirm_held, confirm_not_held
-from reserved_capacity.reconcilers.context import Assessment, Context
+from reserved_capacity.reconcilers.context import Context
 from reserved_capacity.reconcilers.instance_report import InstanceReport, status_of
+from reserved_capacity.reconcilers.instance_world import InstanceWorld, gather, owned_by
 from reserved_capacity.snapshot import (
     HOSTNAME_LABEL,
-    holdings_of,
     members_of,
-    parse_class,
     parse_instance,
-    parse_offering,
-    parse_pool,
 )
-from reserved_capacity.store import BY_INSTANCE, Store
+from reserved_capacity.store import BY_INSTANCE
 
 # When to look again at what no watch of ours tells of: a name that somebody else has (the periodic LIST drops from the
 # store what is not there any more).
@@ -75,10 +64,10 @@ async def reconcile(context: Context, key: Key) -> datetime | None:
     if observed is None or observed["metadata"].get("deletionTimestamp"):
         await _stop_orphans(context, key, observed)
         return None
-    world = _gather(context, parse_instance(context.store, observed))
+    world = gather(context, parse_instance(context.store, observed))
     name_taken = await _apply(context, world) if world.pool is not None else None
     # What was written just now is part of what is reported.
-    world = _gather(context, world.instance)
+    world = gather(context, world.instance)
     report = InstanceReport(
         instance=world.instance,
         pool=world.pool,
@@ -95,7 +84,7 @@ async def reconcile(context: Context, key: Key) -> datetime | None:
     return min((at for at in (later, next_count(status.availability)) if at is not None), default=None)
 
 
-async def _tell_blocked_move(context: Context, observed: JsonObject, world: _World, summary: str) -> None:
+async def _tell_blocked_move(context: Context, observed: JsonObject, world: InstanceWorld, summary: str) -> None:
     """An Event once, when a member begins to wait for another node; the summary says so all the time."""
     move = world.assessment.move if world.assessment is not None else None
     told = (observed.get("status") or {}).get("summary") or ""
@@ -104,11 +93,11 @@ async def _tell_blocked_move(context: Context, observed: JsonObject, world: _Wor
             await context.cluster.create(EVENTS, events.of_blocked_move(observed, move, context.clock.now()))
 
 
-async def _apply(context: Context, world: _World) -> Refusal | None:
+async def _apply(context: Context, world: InstanceWorld) -> Refusal | None:
     """Bring the children in line, as far as that can be done now; what cannot, because somebody else has the name."""
     for delete in world.plan.deletes:
         holding = next((each for each in world.holdings if each.member == delete.member.name), None)
-        if holding is None or not made_for(holding, delete.member.nodes):
+        if holding is None or not made_for(holding, delete.member):
             await confirm_not_held(context, _pool_of(world), delete.member)
         await _delete_member(context, world.instance.namespace, delete.member)
     for scale in world.plan.scales:
@@ -124,12 +113,12 @@ async def _apply(context: Context, world: _World) -> Refusal | None:
     return None
 
 
-async def _ensure_children(context: Context, world: _World) -> None:
+async def _ensure_children(context: Context, world: InstanceWorld) -> None:
     instance = world.instance
-    if world.plan.creates or world.runs_its_revision:
+    for revision in sorted(world.revisions_in_use):
         # Also where members run: another operator may have pruned the record before it saw them, or a user may have
         # removed it; and growth has to run what they run (R1).
-        body = children.controller_revision(instance, world.plan.revision, world.template)
+        body = children.controller_revision(instance, revision, world.template(revision))
         await _ensure(context, CONTROLLER_REVISIONS, body, world)
     if world.port is not None:
         wanted = children.service(instance, world.port)
@@ -149,23 +138,23 @@ async def _ensure_children(context: Context, world: _World) -> None:
         await _patch(context, POD_DISRUPTION_BUDGETS, existing, {"spec": wanted["spec"]})
 
 
-def _pool_of(world: _World) -> Ref:
+def _pool_of(world: InstanceWorld) -> Ref:
     return Ref(COMPUTE_UNIT_POOLS, world.instance.namespace, world.instance.spec.pool_ref)
 
 
-async def _create_member(context: Context, world: _World, create: CreateMember) -> None:
+async def _create_member(context: Context, world: InstanceWorld, create: CreateMember) -> None:
     hostnames = [_hostname(context, node) for node in create.holding.nodes]
     body = children.stateful_set(
         world.instance,
         create.holding,
         create.revision,
-        world.template,
+        world.template(create.revision),
         hostnames=hostnames,
     )
     await _ensure(context, STATEFUL_SETS, body, world)
 
 
-async def _ensure(context: Context, resource: Resource, body: JsonObject, world: _World) -> JsonObject:
+async def _ensure(context: Context, resource: Resource, body: JsonObject, world: InstanceWorld) -> JsonObject:
     """The child, made if it is missing. Raises _NameTakenError when the name is somebody else's."""
     metadata = body["metadata"]
     ref = Ref(resource, metadata["namespace"], metadata["name"])
@@ -177,7 +166,7 @@ async def _ensure(context: Context, resource: Resource, body: JsonObject, world:
             existing = await context.cluster.get(ref)
             if existing is None:
                 raise
-    if _owned_by(existing, world.instance):
+    if owned_by(existing, world.instance):
         return existing
     if (existing["metadata"].get("labels") or {}).get(meta.MANAGED_BY_LABEL) == meta.MANAGED_BY:
         # Left by an earlier incarnation of this instance, on its way out.
@@ -190,7 +179,7 @@ async def _patch(context: Context, resource: Resource, observed: JsonObject, mer
     await context.patch(Ref(resource, metadata["namespace"], metadata["name"]), observed, merge)
 
 
-async def _scale_member(context: Context, world: _World, scale: ScaleMember) -> None:
+async def _scale_member(context: Context, world: InstanceWorld, scale: ScaleMember) -> None:
     """Give an announced member its pods, or a suspended one none: the precondition is the member as it was planned on.
 
     Nothing happens while its blocks are not the pool's: their node is gone, or another operator gave them back. The
@@ -214,11 +203,11 @@ async def _delete_member(context: Context, namespace: str, member: ObservedMembe
         return
 
 
-async def _prune_revisions(context: Context, world: _World) -> None:
-    used = {member.revision for member in world.members} | {world.plan.revision}
+async def _prune_revisions(context: Context, world: InstanceWorld) -> None:
+    used = {member.revision for member in world.members} | set(world.templates.kept.values())
     used |= {create.revision for create in world.plan.creates}
     for obj in context.store.by(BY_INSTANCE, CONTROLLER_REVISIONS, world.place):
-        if obj["metadata"]["name"] not in used and _owned_by(obj, world.instance):
+        if obj["metadata"]["name"] not in used and owned_by(obj, world.instance):
             ref = Ref(CONTROLLER_REVISIONS, world.instance.namespace, obj["metadata"]["name"])
             await context.cluster.delete(ref, Precondition(obj["metadata"]["uid"], None))
 
@@ -243,103 +232,12 @@ class _NameTakenError(Exception):
         )
 
 
-@dataclass(frozen=True, slots=True)
-class _World:
-    """Everything that one pass over an instance looks at, gathered once."""
-
-    instance: ModelInstance
-    pool: ComputeUnitPool | None
-    offering: ModelOffering | None
-    holdings: tuple[Holding, ...]
-    members: tuple[ObservedMember, ...]
-    assessment: Assessment | None
-    template: dict[str, Any]
-    plan: MembersPlan
-
-    @property
-    def place(self) -> tuple[str, str]:
-        return (self.instance.namespace, self.instance.name)
-
-    @property
-    def port(self) -> int | None:
-        return self.template.get("port")
-
-    @property
-    def runs_its_revision(self) -> bool:
-        held = {holding.member for holding in self.holdings if holding.held}
-        return any(
-            member.name in held and member.revision == self.plan.revision and not member.terminating
-            for member in self.members
-        )
-
-    @property
-    def min_available_pods(self) -> int:
-        """R1: pods - (instances - minAvailable), of what is held, and no fewer than the offering's minimum leaves (C6)."""
-        pods = sum(len(holding.nodes) for holding in self.holdings if holding.held)
-        return max(0, pods - (self.assessment.spare if self.assessment is not None else 0))
-
-
-def _gather(context: Context, instance: ModelInstance) -> _World:
-    store = context.store
-    pool_obj = store.get(Ref(COMPUTE_UNIT_POOLS, instance.namespace, instance.spec.pool_ref))
-    pool = parse_pool(store, pool_obj) if pool_obj is not None else None
-    offering = parse_offering(store, instance.spec.offering)
-    holdings = holdings_of(pool, instance.name) if pool else ()
-    members = members_of(store, instance.namespace, instance.name)
-    rendered: dict[str, Any] = {}
-    # What a former incarnation holds is on its way out, and no template nor member is made for it.
-    own = [holding for holding in holdings if holding.instance_uid in ("", instance.metadata.uid)]
-    held = [holding for holding in own if holding.held]
-    class_ = parse_class(store, pool.spec.accelerator_class) if pool else None
-    if held and offering is not None and class_ is not None:
-        try:
-            rendered = children.render_template(instance, offering, class_, held[0].blocks)
-        except LookupError:
-            rendered = {}  # the snapshot or profile is gone; running members keep their revision
-    revision = children.revision_name(instance.name, rendered) if rendered else ""
-    plan = plan_members(
-        own,
-        members,
-        owner_uid=instance.metadata.uid,
-        rendered_revision=revision,
-        suspended=instance.spec.suspend,
-    )
-    return _World(
-        instance=instance,
-        pool=pool,
-        offering=offering,
-        holdings=holdings,
-        members=members,
-        assessment=context.board.of(instance.namespace, instance.spec.pool_ref, instance.name),
-        template=rendered if plan.revision in ("", revision) else _template_of(store, instance, members, plan.revision),
-        plan=plan,
-    )
-
-
-def _template_of(
-    store: Store, instance: ModelInstance, members: Sequence[ObservedMember], revision: str
-) -> dict[str, Any]:
-    """What members of `revision` run, as it is on record; or, should the record be lost, as one of them has it."""
-    recorded = store.get(Ref(CONTROLLER_REVISIONS, instance.namespace, revision))
-    if recorded is not None:
-        template: dict[str, Any] = recorded["data"]
-        return template
-    name = next(member.name for member in members if member.revision == revision)
-    member = store.get(Ref(STATEFUL_SETS, instance.namespace, name))
-    assert member is not None, "it was read from the store just now"  # noqa: S101
-    return children.template_of(member)
-
-
-def _served_port(context: Context, world: _World) -> int | None:
+def _served_port(context: Context, world: InstanceWorld) -> int | None:
     """The port that clients know: the Service's, which stays while nothing runs."""
     existing = context.store.get(Ref(SERVICES, *world.place))
-    if existing is None or not _owned_by(existing, world.instance):
+    if existing is None or not owned_by(existing, world.instance):
         return None
     return next((int(port["port"]) for port in existing["spec"].get("ports") or ()), None)
-
-
-def _owned_by(obj: JsonObject, instance: ModelInstance) -> bool:
-    return any(owner.get("uid") == instance.metadata.uid for owner in obj["metadata"].get("ownerReferences") or ())
 
 
 def _hostname(context: Context, node: str) -> str:

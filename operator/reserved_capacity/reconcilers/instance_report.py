@@ -12,7 +12,6 @@ from reserved_capacity.api.instancestatus import (
     Member,
     MemberPhase,
     ModelInstanceStatus,
-    SnapshotView,
 )
 from reserved_capacity.api.modelinstance import ModelInstance
 from reserved_capacity.api.modeloffering import ModelOffering
@@ -24,10 +23,13 @@ from reserved_capacity.domain.instance_conditions import InstanceObservation, co
 from reserved_capacity.domain.members import ObservedMember
 from reserved_capacity.domain.reasons.base import ConditionStatus
 from reserved_capacity.domain.reasons.instance import InstanceAccepted
+from reserved_capacity.domain.rollout.values import RolloutReport
 from reserved_capacity.domain.units import cu_of
+from reserved_capacity.domain.versions import Version
 from reserved_capacity.reconcilers import children
 from reserved_capacity.reconcilers.availability import availability_of
 from reserved_capacity.reconcilers.context import Assessment, condition_list
+from reserved_capacity.reconcilers.rollout_report import last_failure, rollout_status, snapshot_view, upgrade_report
 from reserved_capacity.snapshot import members_of, parse_class, pods_of_member, ready_members
 from reserved_capacity.snapshot.service import service_facts
 from reserved_capacity.store import Store
@@ -54,6 +56,10 @@ class InstanceReport:
         return seen is not None and seen.uid == metadata.uid and seen.generation == metadata.generation
 
     @property
+    def rollout(self) -> RolloutReport | None:
+        return self.assessment.rollout if self.assessment is not None else None
+
+    @property
     def refusal(self) -> Refusal | None:
         if self.pool is None:
             return Refusal(
@@ -76,10 +82,11 @@ def status_of(store: Store, report: InstanceReport, now: datetime) -> ModelInsta
     updated = {
         member.name
         for member in members
-        if member.snapshot == instance.spec.snapshot and member.profile == instance.spec.profile
+        if member.version == (report.rollout.target if report.rollout else _asked(instance))
     } & {holding.member for holding in held}
     listed = _members(store, report, members, ready, now)
-    values = conditions_of(_observation(report, available=len(available)))
+    differs = len(updated) < len(held)
+    values = conditions_of(_observation(report, available=len(available), differs=differs))
     return ModelInstanceStatus(
         observed_generation=generation,
         phase=_phase(values),
@@ -94,7 +101,10 @@ def status_of(store: Store, report: InstanceReport, now: datetime) -> ModelInsta
         selector=children.selector_of(instance.name),
         compute_units=cu_of(sum(holding.blocks for holding in report.holdings)),
         nodes_total=len({node for holding in report.holdings for node in holding.nodes}),
-        snapshot=_snapshot(report, members),
+        snapshot=snapshot_view(instance, report.offering, members, report.rollout),
+        rollout=rollout_status(report.rollout),
+        upgrade_report=upgrade_report(report.rollout.record if report.rollout else None),
+        last_failure=last_failure(report.rollout.record if report.rollout else None),
         members=listed[:MAX_STATUS_MEMBERS],
         availability=availability_of(instance, _service_facts(store, report, available, listed), now),
         endpoint=children.endpoint_of(instance, report.port) if report.port else None,
@@ -117,7 +127,11 @@ def _service_facts(
     )
 
 
-def _observation(report: InstanceReport, *, available: int) -> InstanceObservation:
+def _asked(instance: ModelInstance) -> Version:
+    return Version(instance.spec.snapshot, instance.spec.profile)
+
+
+def _observation(report: InstanceReport, *, available: int, differs: bool) -> InstanceObservation:
     spec, seen = report.instance.spec, report.assessment
     held = sum(holding.held for holding in report.holdings)
     minimum = spec.upgrade.min_available
@@ -135,6 +149,8 @@ def _observation(report: InstanceReport, *, available: int) -> InstanceObservati
         evaluated=report.evaluated,
         move=seen.move if seen is not None else None,
         overdue=seen.overdue if seen is not None else False,
+        rollout=report.rollout,
+        differs=differs,
     )
 
 
@@ -145,18 +161,6 @@ def _phase(values: tuple[ConditionValue, ...]) -> str:
         idle = by_type["Available"].reason in ("ScaledToZero", "Suspended")
         return by_type["Available"].reason if idle else "Ready"
     return {ConditionStatus.FALSE: "Blocked", ConditionStatus.UNKNOWN: "Progressing"}[by_type["Ready"].status]
-
-
-def _snapshot(report: InstanceReport, members: tuple[ObservedMember, ...]) -> SnapshotView:
-    spec = report.instance.spec
-    running = sorted(member.snapshot for member in members if not member.terminating)
-    listed = report.offering.spec.snapshot(spec.snapshot) if report.offering else None
-    return SnapshotView(
-        current=next(iter(running), None),
-        target=spec.snapshot,
-        retires_at=listed.retires_at if listed else None,
-        replacement=listed.replacement if listed else None,
-    )
 
 
 def _members(

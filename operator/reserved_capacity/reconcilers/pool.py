@@ -188,6 +188,7 @@ def _assessments(view: PoolView, plan: PoolPlan, *, overdue: bool) -> dict[str, 
             overdue=overdue,
             spare=spare[each.name],
             short_of_nodes=_short_of_nodes(view, plan.holdings.waits.get(each.name)),
+            rollout=plan.rollouts.reports.get(each.name),
         )
         for each in view.instances
     }

@@ -25,7 +25,13 @@ from reserved_capacity.reconcilers.billing.pool_status import billing_conditions
 from reserved_capacity.reconcilers.context import condition_list
 from reserved_capacity.snapshot import PoolPlaces
 from reserved_capacity.snapshot.pool_world import commitment_orders
-from reserved_capacity.snapshot.record import change_set_status, commitment_status, expiry_status, holding_status
+from reserved_capacity.snapshot.record import (
+    change_set_status,
+    commitment_status,
+    expiry_status,
+    holding_status,
+    rollout_status,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +108,7 @@ def status_of(report: PoolReport, now: datetime) -> ComputeUnitPoolStatus:
             "expiry_plan": expiry_status(report.plan.expiry),
             "change_sets": tuple(change_set_status(each) for each in report.plan.change_sets),
             "holdings": tuple(holding_status(each) for each in report.holdings),
+            "rollouts": tuple(rollout_status(each) for each in report.plan.rollouts.records),
             "conditions": condition_list(pool.status, conditions_of(observation), generation=generation, now=now),
         }
     )

@@ -95,7 +95,8 @@ def _pool(old: JsonObject | None, new: JsonObject | None, store: Store) -> Itera
     if _respecified(old, new) or _status(old, *told) != _status(new, *told):
         # `billing` too: another operator may have read the books later than this one, and is not to be overruled.
         yield Key(AGREEMENTS, *place)
-    if _respecified(old, new) or _status(old, "commitments", "holdings") != _status(new, "commitments", "holdings"):
+    owed = ("commitments", "holdings")
+    if _respecified(old, new) or _status(old, *owed) != _status(new, *owed) or _borrowed(old) != _borrowed(new):
         for each in filter(None, (old, new)):
             yield Key(CAPACITY, "", each["spec"]["acceleratorClass"])
     if old is None or new is None:
@@ -171,6 +172,8 @@ def _pod(old: JsonObject | None, new: JsonObject | None, store: Store) -> Iterat
         yield from _around(was or now, store)
     elif now != was:
         yield from _around(now, store)
+    if old is None:
+        yield from _waiting_pool(pod["metadata"], store)  # its endpoint may have been seen before it
 
 
 def _around(name: str, store: Store) -> Iterator[Key]:
@@ -228,12 +231,16 @@ def _stateful_set(old: JsonObject | None, new: JsonObject | None, store: Store) 
 
 def _endpoint_slice(old: JsonObject | None, new: JsonObject | None, store: Store) -> Iterator[Key]:
     yield from _child(old, new, store)
-    metadata = _either(old, new)["metadata"]
+    yield from _waiting_pool(_either(old, new)["metadata"], store)
+
+
+def _waiting_pool(metadata: JsonObject, store: Store) -> Iterator[Key]:
+    """The pool of a child's instance, if something in it waits for who serves."""
     instance = store.get(Ref(MODEL_INSTANCES, metadata["namespace"], _label(metadata, meta.INSTANCE_LABEL)))
     if instance is None:
         return
     pool = store.get(Ref(COMPUTE_UNIT_POOLS, metadata["namespace"], instance["spec"]["poolRef"]))
-    if pool is not None and _moves(pool):  # who serves decides only while something waits for it
+    if pool is not None and _moves(pool):
         yield Key(POOL, metadata["namespace"], instance["spec"]["poolRef"])
 
 
@@ -288,11 +295,18 @@ def _term_ends(pool: JsonObject | None) -> list[Any]:
     return [each.get("termEnd") for each in commitments or ()]
 
 
+def _borrowed(pool: JsonObject | None) -> int:
+    """Compute units that rollouts want beyond the contract."""
+    (rollouts,) = _status(pool, "rollouts")
+    return sum(each.get("borrowedComputeUnits", 0) for each in rollouts or ())
+
+
 def _moves(pool: JsonObject) -> bool:
-    """Is a member of the pool on its way to another node, or a change set under way?"""
-    nodes, holdings, change_sets = _status(pool, "nodes", "holdings", "changeSets")
+    """Is a member of the pool on its way to another node, or a change set or a rollout under way?"""
+    nodes, holdings, change_sets, rollouts = _status(pool, "nodes", "holdings", "changeSets", "rollouts")
     return (
-        any(node["state"] not in ("Free", "Held") for node in nodes or ())
+        any(each["state"] in ("Running", "RollingBack") for each in rollouts or ())
+        or any(node["state"] not in ("Free", "Held") for node in nodes or ())
         or any(holding.get("replaces") for holding in holdings or ())
         or any(step["state"] != "Done" for each in change_sets or () for step in each.get("steps") or ())
     )

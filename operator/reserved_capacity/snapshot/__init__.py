@@ -49,6 +49,7 @@ from reserved_capacity.snapshot.pools import (
     places_of,
     pool_id,
     pools_of_class,
+    rollouts_of,
 )
 
 __all__ = [
@@ -89,6 +90,7 @@ __all__ = [
     "pools_of_class",
     "ready_members",
     "repair_rules",
+    "rollouts_of",
     "selects",
     "shape_of",
     "stateful_sets_of",

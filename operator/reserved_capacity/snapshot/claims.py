@@ -15,7 +15,7 @@ from reserved_capacity.domain.units import blocks_of
 from reserved_capacity.ports import PODS, STATEFUL_SETS, JsonObject
 from reserved_capacity.snapshot.indexes import MEMBERS_BY_NODE
 from reserved_capacity.snapshot.nodes import gpus_of, shape_of
-from reserved_capacity.snapshot.pools import contracted_cu, holdings_of, lost_nodes, pool_id
+from reserved_capacity.snapshot.pools import contracted_cu, holdings_of, lost_nodes, pool_id, rollouts_of
 from reserved_capacity.store import PODS_BY_NODE, Store
 
 
@@ -35,6 +35,7 @@ def claim_demand(store: Store, pool: ComputeUnitPool, wanted: tuple[Request, ...
         wanted=wanted,
         last_held={node.name: node.blocks for node in pool.status.nodes},
         nodes_at_once=pool.spec.node_replacement.max_unavailable_nodes,
+        lent=sum(record.borrowed for record in rollouts_of(pool)),
     )
 
 

@@ -62,11 +62,12 @@ from reserved_capacity.snapshot.pools import (
     places_of,
     pool_id,
     pools_of_class,
+    rollouts_of,
 )
-from reserved_capacity.snapshot.record import change_set_status, commitment_status, holding_status
+from reserved_capacity.snapshot.record import change_set_status, commitment_status, holding_status, rollout_status
 from reserved_capacity.store import FOREIGN_PODS, Store
 
-MAX_ROUNDS = 50  # and two for each step of a change set: a step is started, then done
+MAX_ROUNDS = 50  # and two for each step of a change set or a rollout: a step is started, then done
 _Place = tuple[str, str]  # namespace and name
 
 
@@ -162,8 +163,11 @@ class _Paper:
         return [pool for pool in pools if not pool.metadata.deletion_timestamp]
 
     def _steps(self) -> int:
-        running = [each for pool in self._pools() for each in pool.status.change_sets if each.phase is Phase.EXECUTING]
-        return sum(len(each.steps) for each in running)
+        pools = self._pools()
+        running = [each for pool in pools for each in pool.status.change_sets if each.phase is Phase.EXECUTING]
+        rolling = {each.instance for pool in pools for each in rollouts_of(pool) if each.moving}
+        members = sum(each.instance in rolling for pool in pools for each in pool.status.holdings)
+        return sum(len(each.steps) for each in running) + 2 * members
 
     def _plan_pool(self, pool: ComputeUnitPool) -> bool:
         gone = frozenset(holding.member for holding in holdings_of(pool) if not holding.held)
@@ -239,6 +243,7 @@ def _status_of(pool: ComputeUnitPool, plan: PoolPlan) -> Mapping[str, Any]:
         "commitments": tuple(commitment_status(pool, record, plan.prices.get(record.id)) for record in plan.records),
         "change_sets": tuple(change_set_status(record) for record in plan.change_sets),
         "holdings": tuple(holding_status(holding) for holding in plan.holdings.holdings),
+        "rollouts": tuple(rollout_status(record) for record in plan.rollouts.records),
     }
     return pool.status.model_copy(update=update).to_wire()
 
@@ -323,10 +328,13 @@ def _instance_forecast(store: Store, paper: _Paper, instance: ModelInstance) -> 
         refusal=refusal,
         wait=plan.holdings.waits.get(instance.name) if plan else None,
         evaluated=True,
+        rollout=plan.rollouts.reports.get(instance.name) if plan else None,
     )
     conditions = {each.type: each for each in instance_conditions(seen)}
-    reserved, accepted = conditions["CapacityReserved"], conditions["Accepted"]
+    reserved, accepted, updated = (conditions[each] for each in ("CapacityReserved", "Accepted", "UpToDate"))
     taken = accepted.status is ConditionStatus.TRUE
+    moved = updated.status is ConditionStatus.TRUE or reserved.status is not ConditionStatus.TRUE
+    message = reserved.message if moved else updated.message
     return InstanceForecast(
         namespace=instance.namespace,
         name=instance.name,
@@ -336,9 +344,9 @@ def _instance_forecast(store: Store, paper: _Paper, instance: ModelInstance) -> 
         held=Change(len(before), len(after)),
         compute_units=Change(_sum(before), _sum(after)),
         reason=reserved.reason,
-        message=reserved.message if taken else accepted.message,
+        message=message if taken else accepted.message,
         refused=None if taken else accepted.reason,
-        ok=taken and reserved.status is ConditionStatus.TRUE,
+        ok=taken and reserved.status is ConditionStatus.TRUE and updated.status is not ConditionStatus.FALSE,
     )
 
 

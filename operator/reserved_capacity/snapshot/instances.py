@@ -70,6 +70,7 @@ def holding_of_stateful_set(stateful_set: JsonObject) -> Holding | None:
     compute_units, nodes = annotations.get(meta.COMPUTE_UNITS_ANNOTATION), annotations.get(meta.NODES_ANNOTATION)
     if not compute_units or not nodes:
         return None
+    member = observed_member(stateful_set)
     return Holding(
         instance=labels[meta.INSTANCE_LABEL],
         member=metadata["name"],
@@ -77,8 +78,9 @@ def holding_of_stateful_set(stateful_set: JsonObject) -> Holding | None:
         nodes=tuple(nodes.split(",")),
         since=timestamp(metadata["creationTimestamp"]),
         state=HoldingState.RELEASING if metadata.get("deletionTimestamp") else HoldingState.HELD,
-        instance_uid=observed_member(stateful_set).owner_uid,
+        instance_uid=member.owner_uid,
         replaces=annotations.get(meta.REPLACES_ANNOTATION, ""),
+        version=member.version,
     )
 
 
@@ -104,14 +106,23 @@ def pods_of_member(store: Store, namespace: str, instance: str, member: str) -> 
 
 
 def ready_members(store: Store, namespace: str, instance: str) -> frozenset[str]:
-    """Members whose endpoint is ready in the EndpointSlices: these serve, whatever their pods say (R2)."""
+    """Members whose endpoint is ready in the EndpointSlices: these serve, whatever their pods say (R2).
+
+    Ordinals are used again (R1), so an endpoint counts only for the very pod that it was made for: one that is left over
+    from a member that is gone does not make its namesake serve.
+    """
+    pods = {
+        pod["metadata"]["name"]: pod["metadata"]["uid"] for pod in store.by(BY_INSTANCE, PODS, (namespace, instance))
+    }
     ready = set()
     for endpoint_slice in store.by(BY_INSTANCE, ENDPOINT_SLICES, (namespace, instance)):
         for endpoint in endpoint_slice.get("endpoints") or ():
             target = endpoint.get("targetRef") or {}
+            pod = str(target.get("name", ""))
             # A missing `ready` means ready, says the EndpointSlice API.
-            if target.get("kind") == "Pod" and (endpoint.get("conditions") or {}).get("ready", True):
-                ready.add(str(target["name"]).rsplit("-", 1)[0])
+            is_ready = target.get("kind") == "Pod" and (endpoint.get("conditions") or {}).get("ready", True)
+            if is_ready and pod in pods and target.get("uid", pods[pod]) == pods[pod]:
+                ready.add(pod.rsplit("-", 1)[0])
     return frozenset(ready)
 
 

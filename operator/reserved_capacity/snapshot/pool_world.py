@@ -22,6 +22,7 @@ from reserved_capacity.domain.orders import OrderFacts, PriceEntry
 from reserved_capacity.domain.pool_plan import PoolWorld
 from reserved_capacity.domain.terms import Amendment, CommitmentOrder, CommitmentRecord, Placement
 from reserved_capacity.domain.units import cu_of
+from reserved_capacity.domain.versions import Version
 from reserved_capacity.ports import COMPUTE_UNIT_POOLS, PODS, PRICE_BOOKS, STATEFUL_SETS, JsonObject, Ref
 from reserved_capacity.snapshot.indexes import MEMBERS_BY_POOL, POOLS_BY_COMMITMENT
 from reserved_capacity.snapshot.instances import (
@@ -39,7 +40,10 @@ from reserved_capacity.snapshot.pools import (
     holdings_of,
     places_of,
     replacement_of,
+    rollouts_of,
 )
+from reserved_capacity.snapshot.rollouts import rollout_spec, target_of, window_of
+from reserved_capacity.snapshot.windows import schedule_error
 from reserved_capacity.store import Store
 
 Terms = Mapping[str, Sequence[Contract]]
@@ -67,10 +71,12 @@ def view_pool(
     say of the pool's commitments, by id; None: they have not been read yet."""
     instances = tuple(instances_of_pool(store, pool.namespace, pool.name))
     members = {each.name: members_of(store, each.namespace, each.name) for each in instances}
-    holdings = _without_former_owners(_holdings(store, pool), instances, members)
+    holdings = _without_former_owners(_with_versions(_holdings(store, pool), members), instances, members)
     places = places_of(store, pool, parse_class(store, pool.spec.accelerator_class), holdings, now=now)
     offerings = {each.spec.offering: parse_offering(store, each.spec.offering) for each in instances}
     held = _held_by_instance(holdings)
+    targets = {each.name: target_of(each, offerings[each.spec.offering], now=now) for each in instances}
+    window = window_of(pool, now=now)
     world = PoolWorld(
         name=pool.name,
         order=_order_facts(store, pool, terms),
@@ -78,7 +84,9 @@ def view_pool(
         replacement=replacement_of(pool),
         placements=_placements(store, pool, holdings, recorded),
         offerings={name: _offering_facts(each) for name, each in offerings.items() if each is not None},
-        instances=tuple(_instance_facts(each, held.get(each.name, ()), members[each.name]) for each in instances),
+        instances=tuple(
+            _instance_facts(each, held.get(each.name, ()), targets[each.name].version) for each in instances
+        ),
         nodes=places.nodes,
         holdings=holdings,
         members=frozenset(member.name for each in members.values() for member in each),
@@ -88,6 +96,8 @@ def view_pool(
             _member_spec(each, each.spec.change_set) for each in instances if each.spec.change_set
         ),
         expiry=ExpirySettings(pool.spec.expiry.drain_before, pool.spec.expiry.stop_order),
+        rollouts=rollouts_of(pool),
+        rollout_specs=tuple(rollout_spec(store, each, targets[each.name], window) for each in instances),
     )
     return PoolView(pool, instances, places, world)
 
@@ -129,6 +139,12 @@ def _with_true_links(holdings: Sequence[Holding]) -> tuple[Holding, ...]:
         else replace(holding, replaces="")
         for holding in holdings
     )
+
+
+def _with_versions(holdings: Sequence[Holding], members: Mapping[str, Sequence[ObservedMember]]) -> tuple[Holding, ...]:
+    """Where the record does not say what a member runs (an older one does not), its StatefulSet does."""
+    running = {member.name: member.version for each in members.values() for member in each}
+    return tuple(replace(each, version=running.get(each.member)) if each.version is None else each for each in holdings)
 
 
 def _without_former_owners(
@@ -194,7 +210,7 @@ def _order_facts(store: Store, pool: ComputeUnitPool, terms: Terms | None) -> Or
         orders=commitment_orders(pool),
         accepted_ids=frozenset(record.id for record in _records(pool, terms or {})),
         taken_ids=_taken_ids(store, pool) | _of_other_accounts(pool, terms or {}),
-        unsupported=_unsupported(pool),
+        schedule_error=schedule_error(window.schedule) if (window := spec.maintenance_window) else "",
         books_read=terms is not None,
     )
 
@@ -245,12 +261,6 @@ def _comes_first(other: ComputeUnitPool, pool: ComputeUnitPool, commitment: str)
     return rank(other) < rank(pool)
 
 
-def _unsupported(pool: ComputeUnitPool) -> tuple[str, ...]:
-    """Fields whose behaviour is not built yet, where they ask for something else than the default."""
-    asked = {"spec.maintenanceWindow": pool.spec.maintenance_window is not None}
-    return tuple(field for field, used in asked.items() if used)
-
-
 # -------------------------------------------------------------------------------------------------------- the instances
 
 
@@ -278,18 +288,15 @@ def _held_by_instance(holdings: Sequence[Holding]) -> dict[str, list[Holding]]:
     return held
 
 
-def _instance_facts(
-    instance: ModelInstance, held: Sequence[Holding], members: Sequence[ObservedMember]
-) -> InstanceFacts:
+def _instance_facts(instance: ModelInstance, held: Sequence[Holding], target: Version) -> InstanceFacts:
     created = instance.metadata.creation_timestamp
     assert created is not None, "every stored object has a creation time"  # noqa: S101
-    running = [member for member in members if member.owner_uid == instance.metadata.uid and not member.terminating]
     return InstanceFacts(
         name=instance.name,
         uid=instance.metadata.uid,
         offering=instance.spec.offering,
-        snapshot=instance.spec.snapshot,
-        profile=instance.spec.profile,
+        snapshot=target.snapshot,
+        profile=target.profile,
         desired=instance.spec.instances,
         priority=instance.spec.priority,
         created_at=created,
@@ -297,9 +304,6 @@ def _instance_facts(
         accept_below_minimum=instance.spec.upgrade.accept_below_minimum,
         held=len(held),
         held_blocks=held[0].blocks if held else None,
-        running_snapshots=frozenset(member.snapshot for member in running),
-        running_profiles=frozenset(member.profile for member in running),
-        unsupported=unsupported_fields(instance),
     )
 
 
@@ -312,15 +316,3 @@ def _member_spec(instance: ModelInstance, change_set: ChangeSet) -> MemberSpec:
         progress_deadline=instance.spec.upgrade.progress_deadline,
         suspended=instance.spec.suspend,
     )
-
-
-def unsupported_fields(instance: ModelInstance) -> tuple[str, ...]:
-    """Fields whose behaviour is not built yet, where they ask for something else than the default."""
-    upgrade, standard = instance.spec.upgrade, type(instance.spec.upgrade).model_fields
-    fields = [
-        f"spec.upgrade.{field.alias or name}"
-        for name, field in standard.items()
-        if name not in ("min_available", "accept_below_minimum", "progress_deadline")
-        and getattr(upgrade, name) != field.default
-    ]
-    return tuple(fields)

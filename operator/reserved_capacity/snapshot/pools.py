@@ -12,8 +12,10 @@ from reserved_capacity.domain.changesets import ChangeSetRecord, Step
 from reserved_capacity.domain.holdings import Holding, PoolNode, blocks_held_by_node
 from reserved_capacity.domain.nodes import InventoryNode, PoolId
 from reserved_capacity.domain.repair import LeavingNode, NodeReplacement, coverage
+from reserved_capacity.domain.rollout.values import Failure, RolloutRecord
 from reserved_capacity.domain.terms import CommitmentRecord, Reduction
 from reserved_capacity.domain.units import blocks_of
+from reserved_capacity.domain.versions import Version
 from reserved_capacity.ports import (
     COMPUTE_UNIT_POOLS,
     NODES,
@@ -57,6 +59,7 @@ def holdings_of(pool: ComputeUnitPool, instance: str | None = None) -> tuple[Hol
             state=each.state,
             instance_uid=each.instance_uid,
             replaces=each.replaces or "",
+            version=Version(each.snapshot, each.profile or "default") if each.snapshot else None,
         )
         for each in pool.status.holdings
         if instance is None or each.instance == instance
@@ -77,6 +80,36 @@ def change_sets_of(pool: ComputeUnitPool) -> tuple[ChangeSetRecord, ...]:
             message=each.message or "",
         )
         for each in pool.status.change_sets
+    )
+
+
+def rollouts_of(pool: ComputeUnitPool) -> tuple[RolloutRecord, ...]:
+    """What is on record of the rollouts of the pool's instances, as the domain sees it."""
+    return tuple(
+        RolloutRecord(
+            instance=each.instance,
+            instance_uid=each.instance_uid,
+            id=each.id,
+            source=Version(each.from_.snapshot, each.from_.profile),
+            target=Version(each.to.snapshot, each.to.profile),
+            started_at=each.started_at,
+            attempt=each.attempt,
+            state=each.state,
+            strategy=each.strategy,
+            surge=each.surge,
+            borrowed=blocks_of(each.borrowed_compute_units),
+            why=each.why or "",
+            vacated=each.vacated,
+            starting=each.starting,
+            unready_since=each.unready_since,
+            canary_since=each.canary_since,
+            canary_passed=each.canary_passed,
+            failure=Failure(each.failure.member, each.failure.reason, each.failure.message, each.failure.at)
+            if each.failure
+            else None,
+            ended_at=each.ended_at,
+        )
+        for each in pool.status.rollouts
     )
 
 

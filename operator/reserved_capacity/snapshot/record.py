@@ -14,11 +14,15 @@ from reserved_capacity.api.poolstatus import (
     CommitmentStatus,
     ExpiryPlan,
     ExpiryStop,
+    RolloutFailure,
+    RolloutVersion,
 )
 from reserved_capacity.api.poolstatus import Holding as HoldingStatus
+from reserved_capacity.api.poolstatus import RolloutRecord as RolloutStatus
 from reserved_capacity.domain import expiry
 from reserved_capacity.domain.changesets import ChangeSetRecord
 from reserved_capacity.domain.holdings import Holding
+from reserved_capacity.domain.rollout.values import RolloutRecord
 from reserved_capacity.domain.terms import CommitmentRecord
 from reserved_capacity.domain.units import cu_of
 
@@ -83,8 +87,39 @@ def holding_status(holding: Holding) -> HoldingStatus:
         instance_uid=holding.instance_uid,
         member=holding.member,
         replaces=holding.replaces or None,
+        snapshot=holding.version.snapshot if holding.version else None,
+        profile=holding.version.profile if holding.version else None,
         compute_units=cu_of(holding.blocks),
         nodes=holding.nodes,
         since=holding.since,
         state=holding.state,
+    )
+
+
+def rollout_status(record: RolloutRecord) -> RolloutStatus:
+    failure = record.failure
+    return RolloutStatus(
+        instance=record.instance,
+        instance_uid=record.instance_uid,
+        id=record.id,
+        state=record.state,
+        from_=RolloutVersion(snapshot=record.source.snapshot, profile=record.source.profile),
+        to=RolloutVersion(snapshot=record.target.snapshot, profile=record.target.profile),
+        started_at=record.started_at,
+        ended_at=record.ended_at,
+        strategy=record.strategy,
+        surge=record.surge,
+        borrowed_compute_units=cu_of(record.borrowed),
+        why=record.why[:1024] or None,
+        vacated=record.vacated,
+        starting=record.starting,
+        unready_since=record.unready_since,
+        canary_since=record.canary_since,
+        canary_passed=record.canary_passed,
+        attempt=record.attempt,
+        failure=RolloutFailure(
+            member=failure.member, reason=failure.reason, message=failure.message[:1024], at=failure.at
+        )
+        if failure
+        else None,
     )

@@ -23,6 +23,7 @@ from reserved_capacity.cli.world import World as Read
 from reserved_capacity.ports import (
     COMPUTE_UNIT_POOLS,
     MODEL_INSTANCES,
+    MODEL_OFFERINGS,
     JsonObject,
     Ref,
 )
@@ -273,3 +274,22 @@ def test_what_cannot_be_planned_with_is_named(tmp_path: Path, text: str, words: 
 @pytest.mark.parametrize(("arguments", "code"), [(["plan"], 2), (["plan", "-f", "/absent", "-o", "xml"], 2)])
 def test_wrong_usage(arguments: Sequence[str], code: int) -> None:
     assert CliRunner().invoke(app, arguments).exit_code == code
+
+
+def test_a_rollout_that_would_be_blocked_is_told_before_it_is_applied(tmp_path: Path) -> None:
+    """S2: the pool is full and the upgrade says Block."""
+    world = full()
+    offered = world.get(MODEL_OFFERINGS, "gpt-4-turbo")["spec"]["snapshots"]
+    second = {**offered[0], "name": "gpt-4-turbo-2"}
+    world.cluster.user_patch(Ref(MODEL_OFFERINGS, "", "gpt-4-turbo"), {"spec": {"snapshots": [*offered, second]}})
+    chat = instance("chat", "gpt-4-turbo", 2, snapshot="gpt-4-turbo-2")
+
+    blocked = of(planned(world, written(tmp_path, ("ModelInstance", chat))), "chat")
+    assert (blocked.reason, blocked.ok) == ("Reserved", False)
+    assert "need 300 CU, spare 0" in blocked.message
+
+    upgrade = {"whenNoSpare": "InPlace", "minAvailable": 1, "acceptBelowMinimum": True}
+    chat["spec"]["upgrade"] = upgrade
+    view = planned(world, written(tmp_path, ("ModelInstance", chat)))
+    assert of(view, "chat").ok
+    assert [each.action for each in view.moves] == [MoveAction.RELEASE, MoveAction.GRANT] * 2

@@ -179,9 +179,6 @@ def instance_facts(
     profile: str = "default",
     held: int = 0,
     held_blocks: int | None = None,
-    running_snapshots: Sequence[str] = (),
-    running_profiles: Sequence[str] = (),
-    unsupported: Sequence[str] = (),
     name_taken_by: str = "",
 ) -> InstanceFacts:
     return InstanceFacts(
@@ -195,9 +192,6 @@ def instance_facts(
         created_at=NOW,
         held=held,
         held_blocks=held_blocks,
-        running_snapshots=frozenset(running_snapshots),
-        running_profiles=frozenset(running_profiles),
-        unsupported=tuple(unsupported),
         name_taken_by=name_taken_by,
     )
 

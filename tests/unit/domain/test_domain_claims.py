@@ -283,3 +283,24 @@ def test_c9_room_is_put_together_for_all_that_is_wanted_at_once() -> None:
     assert plan_claims(nodes, [one], occupied={}).changes == ()
     both = replace(owed(PROD, 6), wanted=(Request(3), Request(3)))
     assert claims_after(nodes, plan_claims(nodes, [both], occupied={})) == {"gpu-1": {PROD: 3}, "gpu-2": {PROD: 3}}
+
+
+def test_s2_what_rollouts_borrow_is_claimed_last_and_given_back_where_it_is_idle() -> None:
+    nodes = [inventory_node("gpu-1"), inventory_node("gpu-2")]
+    full = replace(owed(PROD, 6, held={"gpu-1": 6}), lent=3)
+    lent = plan_claims(apply_claims(nodes, plan_claims(nodes, [owed(PROD, 6)], occupied={})), [full], occupied={})
+    after = apply_claims([inventory_node("gpu-1", claims={PROD: 6}), nodes[1]], lent)
+    assert sum(node.claimed_by(PROD) for node in after) == 9
+
+    # The rollout is over, and one of its members has stayed on what was lent: as much goes back elsewhere.
+    held = {node.name: node.claimed_by(PROD) for node in after}
+    held[max(held)] -= 3
+    done = plan_claims(after, [owed(PROD, 6, held=held)], occupied={})
+    assert sum(node.claimed_by(PROD) for node in apply_claims(after, done)) == 6
+
+
+def test_s2_nobody_lends_what_somebody_has_bought() -> None:
+    nodes = [inventory_node("gpu-1", claims={PROD: 6})]
+    plan = plan_claims(nodes, [replace(owed(PROD, 6, held={"gpu-1": 6}), lent=2), owed(BATCH, 4)], occupied={})
+    assert claims_after(nodes, plan) == {"gpu-1": {PROD: 6, BATCH: 2}}
+    assert plan.missing_blocks[BATCH] == 2

@@ -60,9 +60,6 @@ def test_a_spec_that_can_be_acted_on_becomes_a_demand_as_it_is() -> None:
         (instance_facts(), offering_facts(sold=False), InstanceAccepted.NOT_SOLD_RESERVED, "TokenUnitReservation"),
         (instance_facts(), offering_facts(classes=("b200",)), InstanceAccepted.CLASS_NOT_OFFERED, "a pool of b200"),
         (instance_facts(), retired(-1, "new-one"), InstanceAccepted.SNAPSHOT_RETIRED, "set spec.snapshot to new-one"),
-        (instance_facts(unsupported=("spec.changeSet",)), None, InstanceAccepted.NOT_SUPPORTED_YET, "spec.changeSet"),
-        (instance_facts(running_snapshots=("old",)), None, InstanceAccepted.NOT_SUPPORTED_YET, "members run old"),
-        (instance_facts(running_profiles=("low-latency",)), None, InstanceAccepted.NOT_SUPPORTED_YET, "spec.profile"),
         (instance_facts(name_taken_by="Service chat"), None, InstanceAccepted.NAME_TAKEN, "Service chat exists"),
         (instance_facts(desired=1), None, InstanceAccepted.BELOW_MINIMUM_INSTANCES, "to 0 or to at least 2"),
         (instance_facts(desired=3), None, InstanceAccepted.EXCEEDS_POOL, "lower spec.instances to 2"),
@@ -82,9 +79,7 @@ def test_a_refusal_names_its_reason_and_the_next_step_and_freezes_what_is_held(
 def test_the_first_reason_that_matches_stands() -> None:
     """Every spec here is wrong in all the ways that come after the one that is reported."""
     offered = offering_facts(sold=False, classes=("b200",), nodes=2, snapshots={SNAPSHOT: SnapshotFacts(NOW)})
-    wrong = instance_facts(
-        desired=1, offering="none", snapshot="none", profile="none", unsupported=("x",), name_taken_by="y"
-    )
+    wrong = instance_facts(desired=1, offering="none", snapshot="none", profile="none", name_taken_by="y")
     mends: list[Callable[[InstanceFacts, OfferingFacts], tuple[InstanceFacts, OfferingFacts]]] = [
         lambda instance, offering: (replace(instance, offering=offering.name), offering),
         lambda instance, offering: (replace(instance, snapshot=SNAPSHOT), offering),
@@ -92,7 +87,6 @@ def test_the_first_reason_that_matches_stands() -> None:
         lambda instance, offering: (instance, replace(offering, sold_reserved=True)),
         lambda instance, offering: (instance, replace(offering, accelerator_classes=frozenset({"h100-8"}))),
         lambda instance, offering: (instance, replace(offering, snapshots={SNAPSHOT: SnapshotFacts()})),
-        lambda instance, offering: (replace(instance, unsupported=()), offering),
         lambda instance, offering: (replace(instance, name_taken_by=""), offering),
         lambda instance, offering: (replace(instance, desired=3), offering),
         lambda instance, offering: (replace(instance, desired=2), offering),
@@ -108,7 +102,6 @@ def test_the_first_reason_that_matches_stands() -> None:
         "NotSoldReserved",
         "ClassNotOffered",
         "SnapshotRetired",
-        "NotSupportedYet",
         "NameTaken",
         "BelowMinimumInstances",
         "ExceedsPool",
@@ -210,11 +203,6 @@ def test_s8_the_moment_of_retirement_is_told_in_utc() -> None:
     moment = NOW.astimezone(timezone(timedelta(hours=9, minutes=30)))
     offering = offering_facts(snapshots={SNAPSHOT: SnapshotFacts(moment)})
     assert "retired at 2026-03-01T12:00:00Z" in refusal_of(instance_facts(), offering)[1]
-
-
-def test_members_that_run_what_the_spec_says_are_no_rollout() -> None:
-    same = instance_facts(running_snapshots=(SNAPSHOT,), running_profiles=("default",))
-    assert judged(same)["chat"].refusal is None
 
 
 def test_without_its_offering_an_instance_keeps_what_it_holds_and_has_no_size_for_more() -> None:

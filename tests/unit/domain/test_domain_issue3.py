@@ -17,11 +17,13 @@ from reserved_capacity.domain.holdings import (
     capacity_of,
     held_count,
 )
-from reserved_capacity.domain.members import plan_members
+from reserved_capacity.domain.members import Templates, plan_members
+from reserved_capacity.domain.versions import Version
 from tests.unit.domain.builders import (
     LATER,
     NOW,
     PROD,
+    SNAPSHOT,
     apply_claims,
     instance_facts,
     inventory_node,
@@ -98,11 +100,16 @@ def test_issue_3_the_main_job_from_the_purchase_to_the_place_that_chat_leaves_to
     assert capacity_of(demo.nodes, plan.holdings).idle == 5
 
 
+ASKED = Version(SNAPSHOT)
+
+
 def test_issue_3_members_follow_the_holdings_and_go_before_them() -> None:
     demo = Demo()
     _, plan = demo.step(chat=2)
     chat = [each for each in plan.holdings if each.instance == "chat"]
-    started = plan_members(chat, [], owner_uid="uid-chat", rendered_revision="rev-1", suspended=False)
+    started = plan_members(
+        chat, [], owner_uid="uid-chat", templates=Templates(ASKED, {ASKED: "rev-1"}), suspended=False
+    )
     assert [each.holding.member for each in started.creates] == ["chat-0", "chat-1"]
 
     _, plan = demo.step(chat=0)
@@ -111,7 +118,7 @@ def test_issue_3_members_follow_the_holdings_and_go_before_them() -> None:
         chat,
         [observed_member("chat-0"), observed_member("chat-1")],
         owner_uid="uid-chat",
-        rendered_revision="rev-1",
+        templates=Templates(ASKED, {ASKED: "rev-1"}),
         suspended=False,
     )
     assert [each.member.name for each in stopping.deletes] == ["chat-0", "chat-1"]

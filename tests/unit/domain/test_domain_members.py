@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from reserved_capacity.domain.holdings import Holding
-from reserved_capacity.domain.members import MembersPlan, ObservedMember, current_revision, plan_members
-from tests.unit.domain.builders import held, observed_member, releasing
+from reserved_capacity.domain.members import MembersPlan, ObservedMember, Templates, current_revision, plan_members
+from reserved_capacity.domain.versions import Version
+from tests.unit.domain.builders import SNAPSHOT, held, observed_member, releasing
+
+ASKED, NEXT = Version(SNAPSHOT), Version("gpt-4-turbo-2025-01-15")
+NOW = Templates(ASKED, {ASKED: "rev-now", NEXT: "rev-next"})
 
 
 def plan(holdings: Sequence[Holding], observed: Sequence[ObservedMember], *, suspended: bool = False) -> MembersPlan:
@@ -14,7 +19,7 @@ def plan(holdings: Sequence[Holding], observed: Sequence[ObservedMember], *, sus
         holdings,
         observed,
         owner_uid="uid-chat",
-        rendered_revision="rev-now",
+        templates=NOW,
         suspended=suspended,
     )
 
@@ -74,9 +79,10 @@ def test_a_suspended_member_that_is_released_is_deleted_and_not_scaled() -> None
 
 def test_r3_new_members_run_what_the_others_run_and_the_offering_of_now_if_none_does() -> None:
     running = [observed_member("chat-1", revision="rev-b"), observed_member("chat-0", revision="rev-a")]
-    assert current_revision(running, "uid-chat", "rev-now") == "rev-a"
-    assert current_revision([], "uid-chat", "rev-now") == "rev-now"
-    assert plan([held("chat-0"), held("chat-1")], [running[0]]).revision == "rev-b"
+    assert current_revision(running, "uid-chat", ASKED, NOW) == "rev-a"
+    assert current_revision([], "uid-chat", ASKED, NOW) == "rev-now"
+    (made,) = plan([held("chat-0"), held("chat-1")], [running[0]]).creates
+    assert made.revision == "rev-b"
 
 
 def test_r3_what_terminates_or_belongs_to_another_incarnation_decides_nothing() -> None:
@@ -84,7 +90,23 @@ def test_r3_what_terminates_or_belongs_to_another_incarnation_decides_nothing() 
         observed_member("chat-0", revision="rev-a", terminating=True),
         observed_member("chat-1", revision="rev-b", owner="uid-of-the-deleted-one"),
     ]
-    assert current_revision(others, "uid-chat", "rev-now") == "rev-now"
+    assert current_revision(others, "uid-chat", ASKED, NOW) == "rev-now"
+
+
+def test_r1_a_member_runs_the_version_that_its_holding_says_whatever_the_others_run() -> None:
+    new = replace(held("chat-2"), version=NEXT, replaces="chat-0")
+    old = replace(held("chat-3"), version=ASKED)
+    made = plan([held("chat-0"), new, old], [observed_member("chat-0", revision="rev-a")])
+    assert [(each.holding.member, each.revision) for each in made.creates] == [
+        ("chat-2", "rev-next"),
+        ("chat-3", "rev-a"),
+    ]
+
+
+def test_s6_the_way_back_does_not_depend_on_the_catalogue() -> None:
+    gone = Templates(NEXT, {NEXT: "rev-next"}, kept={ASKED: "rev-kept"})
+    assert current_revision([], "uid-chat", ASKED, gone) == "rev-kept"
+    assert current_revision([], "uid-chat", Version("unheard-of"), gone) == ""
 
 
 def test_i7_the_order_in_which_things_are_seen_does_not_matter() -> None:

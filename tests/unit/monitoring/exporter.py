@@ -90,7 +90,7 @@ def full() -> World:
         "chat",
         namespace="acme",
         spec={"poolRef": "prod", "offering": "gpt-4-turbo"},
-        status={"instances": {"desired": 2}, "conditions": conditions(Ready="True/Ready")},
+        status={"instances": {"desired": 2}, "rollout": {}, "conditions": conditions(Ready="True/Ready")},
     )
     return world
 

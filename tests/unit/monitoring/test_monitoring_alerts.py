@@ -41,7 +41,6 @@ NOT_BUILT = {
     ("ComputeUnitPool", "BillingCurrent"),
     ("ComputeUnitPool", "LedgerBalanced"),
     ("ModelInstance", "SnapshotCached"),
-    ("ModelInstance", "UpToDate"),
     ("ModelInstance", "SnapshotSupported"),
     ("TokenUnitReservation", "CapacityBacked"),
     ("TokenUnitReservation", "LimitPublished"),

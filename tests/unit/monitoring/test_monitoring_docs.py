@@ -18,10 +18,11 @@ CONTRACT: dict[str, frozenset[str] | set[str] | None] = {
     "charges_minor_total": {"account", "currency"},
     "outbox_pending": {"account"},
     "outbox_oldest_seconds": set(),
+    "rollout_phase": {"namespace", "instance", "phase"},
     "queue_depth": set(),
     "watch_age_seconds": {"kind"},
 }
-NOT_BUILT = ("rollout_phase", "token_units", "service_level")
+NOT_BUILT = ("token_units", "service_level")
 
 
 def test_the_metrics_of_the_contract_are_exported_with_its_labels_and_those_not_built_are_absent() -> None:

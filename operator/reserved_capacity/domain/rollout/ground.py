@@ -6,6 +6,7 @@ Every step goes through here, so what one rollout takes is not there for the nex
 from __future__ import annotations
 
 import copy
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from datetime import datetime
@@ -30,11 +31,17 @@ class Ground:
     def __init__(self, pool: PoolState, wishes: Sequence[Demand], now: datetime) -> None:
         self.pool, self.wishes, self.now = pool, wishes, now
         self.holdings = {holding.member: holding for holding in pool.holdings}
+        self._by_instance: dict[str, dict[str, Holding]] = {}
+        for holding in pool.holdings:
+            self._by_instance.setdefault(holding.instance, {})[holding.member] = holding
+        self._serving_by_instance = Counter[str]()
         self.notes: list[str] = []
         healthy = {node.name for node in pool.nodes if not node.failed}
         # Who is on a node that has failed serves nobody, whatever the EndpointSlices still say.
         self.lost = {name for name, each in self.holdings.items() if not healthy.issuperset(each.nodes)}
         self.serving = (pool.available & self.holdings.keys()) - self.lost
+        for name in self.serving:
+            self._serving_by_instance[self.holdings[name].instance] += self.holdings[name].held
         self.room = Room(pool, pool.holdings)
         # Who lost its node, or has to leave it, comes first: rollouts live on what that leaves (N2, N3).
         self._keep_room(self.room, self.lost)
@@ -48,30 +55,27 @@ class Ground:
 
     # ----------------------------------------------------------------------------------------------------------- facts
 
+    def of(self, instance: str) -> list[Holding]:
+        """All that it holds, also what it gives back."""
+        return list(self._by_instance.get(instance, {}).values())
+
     def held_by(self, instance: str) -> list[Holding]:
         """Members that are not being given back, by name."""
-        return sorted(
-            (each for each in self.holdings.values() if each.held and each.instance == instance),
-            key=lambda each: each.member,
-        )
+        return sorted((each for each in self.of(instance) if each.held), key=lambda each: each.member)
 
     def standing(self, instance: str) -> int:
         """Instances that it holds; one that moves counts once."""
-        return len(standing([each for each in self.holdings.values() if each.instance == instance]))
+        return len(standing(self.of(instance)))
 
     def heirs(self, instance: str) -> dict[str, Holding]:
         """Who was made in place of whom, by the name of the former."""
-        return succeeded(each for each in self.holdings.values() if each.instance == instance)
-
-    def releasing(self, instance: str) -> list[Holding]:
-        return [each for each in self.holdings.values() if each.instance == instance and not each.held]
+        return succeeded(self.of(instance))
 
     def serves(self, member: str) -> bool:
         return member in self.serving and self.holdings[member].held
 
     def serving_of(self, instances: Iterable[str]) -> int:
-        names = set(instances)
-        return sum(self.holdings[each].held and self.holdings[each].instance in names for each in self.serving)
+        return sum(self._serving_by_instance[each] for each in instances)
 
     def usable(self, holding: Holding) -> bool:
         """May a successor be placed where this member is?"""
@@ -138,18 +142,24 @@ class Ground:
             replaces=replaces,
             version=version,
         )
-        self.holdings[name] = new
+        self._put(new)
         instead = f" in place of {replaces}" if replaces else ""
         self.notes.append(f"placing {name} with {version} on {', '.join(new.nodes)}{instead}")
         return new
 
     def take_over(self, heir: str, member: str) -> None:
         """From now on the successor stands for this member, and not for whom it was made."""
-        self.holdings[heir] = replace(self.holdings[heir], replaces=member)
+        self._put(replace(self.holdings[heir], replaces=member))
 
     def release(self, member: str, why: str) -> None:
-        self.holdings[member] = replace(self.holdings[member], state=HoldingState.RELEASING)
+        holding = self.holdings[member]
+        self._serving_by_instance[holding.instance] -= self.serves(member)
+        self._put(replace(holding, state=HoldingState.RELEASING))
         self.notes.append(f"releasing {member}: {why}")
+
+    def _put(self, holding: Holding) -> None:
+        self.holdings[holding.member] = holding
+        self._by_instance.setdefault(holding.instance, {})[holding.member] = holding
 
     def _free_name(self, instance: str) -> str:
         """R1: the lowest ordinal that nobody uses."""

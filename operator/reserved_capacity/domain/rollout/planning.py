@@ -40,15 +40,18 @@ def plan_rollouts(
 ) -> RolloutsPlan:
     """The pool's holdings and the records of its rollouts from now on. An instance without a spec is only admitted.
 
-    `lent` are blocks that the pool has claimed beyond its contract for rollouts (`RolloutsPlan.borrow`), which
-    `pool.contracted_blocks` does not count.
+    `lent` are blocks that the pool has claimed beyond its contract, which `pool.contracted_blocks` does not count; they
+    are for rollouts that have asked for them (`RolloutRecord.borrowed`).
     """
-    notes: list[str] = []
-    pool = replace(pool, holdings=_adopted(drop_gone(pool, notes), specs))
-    before = frozenset(holding.member for holding in pool.holdings)
+    pool = replace(pool, holdings=_adopted(pool.holdings, specs, records))
     tasks = _tasks(pool, specs, records, now)
-    borrows = any(task.record is not None and task.record.borrowed for task in tasks)
-    rounds = [_Round(pool, now, lent if borrows else 0).walk(tasks)]
+    if all(task.rests for task in tasks):
+        return _at_rest(pool, tasks, now)
+    notes: list[str] = []
+    pool = replace(pool, holdings=tuple(drop_gone(pool, notes)))
+    before = frozenset(holding.member for holding in pool.holdings)
+    asked = sum(task.record.borrowed for task in tasks if task.record is not None)
+    rounds = [_Round(pool, now, min(lent, asked)).walk(tasks)]
     state = rounds[0].steered()
     plan = plan_holdings(state, now=now)
     notes += [*rounds[0].ground.notes, *plan.notes]
@@ -68,13 +71,29 @@ def plan_rollouts(
     reports = {name: report for each in rounds for name, report in each.reports.items()}
     reports = {name: with_record(report, now_on.get(name)) for name, report in reports.items()}
     moments = [at for each in reports.values() if (at := each.next_moment) is not None]
+    moments += [spec.changes_at for spec in specs if spec.changes_at is not None and spec.changes_at > now]
     wanted = tuple(request for each in rounds for request in each.wanted)
     plan = replace(plan, notes=tuple(notes), wanted=plan.wanted + wanted, waits=_waits(plan, state, now_on))
     return RolloutsPlan(
         holdings=plan,
         records=tuple(record for _, record in sorted(now_on.items())),
         reports=reports,
-        borrow=tuple(request for _, requests in sorted(rounds[-1].borrow.items()) for request in requests),
+        next_moment=min(moments, default=None),
+    )
+
+
+def _at_rest(pool: PoolState, tasks: Sequence[_Task], now: datetime) -> RolloutsPlan:
+    """The common case: nobody moves, and the pool's own plan is all."""
+    versions = {task.spec.instance: growth_version(task.spec, task.record, proven=True) for task in tasks}
+    demands = [replace(each, version=versions.get(each.instance)) for each in pool.demands]
+    plan = plan_holdings(replace(pool, demands=tuple(demands)), now=now)
+    moments = [
+        task.spec.changes_at for task in tasks if task.spec.changes_at is not None and task.spec.changes_at > now
+    ]
+    return RolloutsPlan(
+        holdings=plan,
+        records=tuple(task.record for task in tasks if task.record is not None),
+        reports={task.spec.instance: idle_report(task.spec, task.record, differs=task.differs) for task in tasks},
         next_moment=min(moments, default=None),
     )
 
@@ -104,6 +123,10 @@ class _Task:
     differs: bool
     again: bool
 
+    @property
+    def rests(self) -> bool:
+        return self.record is None or self.record.state is RolloutState.DONE
+
     def with_newcomers(self, before: frozenset[str], holdings: Sequence[Holding]) -> _Task:
         return replace(self, record=with_newcomers(self.record, before, holdings) if self.record else None)
 
@@ -113,11 +136,16 @@ class _Task:
         return (self.record is None or not self.record.borrowed, self.demand.admission_order)
 
 
-def _adopted(holdings: Sequence[Holding], specs: Sequence[RolloutSpec]) -> tuple[Holding, ...]:
-    """A member of which nothing says what it runs, since it was never made, will run what is asked for."""
-    targets = {spec.instance: spec.target for spec in specs}
+def _adopted(
+    holdings: Sequence[Holding], specs: Sequence[RolloutSpec], records: Sequence[RolloutRecord]
+) -> tuple[Holding, ...]:
+    """A holding of which nothing says what its member runs, as change sets place them, gets what grows now."""
+    if all(each.version is not None for each in holdings):
+        return tuple(holdings)
+    known = {record.instance: record for record in records}
+    versions = {each.instance: growth_version(each, known.get(each.instance), proven=False) for each in specs}
     return tuple(
-        replace(each, version=targets[each.instance]) if each.version is None and each.instance in targets else each
+        replace(each, version=versions[each.instance]) if each.version is None and each.instance in versions else each
         for each in holdings
     )
 
@@ -164,7 +192,7 @@ class _Round:
         self.reports: dict[str, RolloutReport] = {}
         self.undecided: list[_Task] = []
         self.kept: list[tuple[Request, int]] = []
-        self.borrow: dict[str, tuple[Request, ...]] = {}
+        self.borrowed: dict[str, int] = {}
         self.wanted: list[Request] = []
 
     def again(self, holdings: Sequence[Holding], now: datetime) -> _Round:
@@ -173,13 +201,13 @@ class _Round:
         lent = state.contracted_blocks - contracted
         base = replace(state, holdings=tuple(holdings), contracted_blocks=contracted)
         later = _Round(base, now, lent, wishes=self.ground.wishes, decide=True)
-        later.borrow = dict(self.borrow)
+        later.borrowed = dict(self.borrowed)
         return later
 
     def walk(self, tasks: Iterable[_Task]) -> _Round:
         for task in sorted(tasks, key=lambda task: task.order):
             record = task.record
-            if record is None or record.state is RolloutState.DONE:
+            if record is None or task.rests:
                 self._rest(task)
             else:
                 self._step(task, Walk(self.ground, task.spec, task.demand, record, again=task.again))
@@ -193,7 +221,7 @@ class _Round:
         self.demands[name] = replace(task.demand, version=growth_version(task.spec, record, proven=True))
 
     def _step(self, task: _Task, walk: Walk) -> None:
-        name, stop, borrowed = task.spec.instance, None, walk.places_to_borrow
+        name, stop, borrowed = task.spec.instance, None, walk.record.borrowed
         walk.take_in()
         if walk.record.moving:
             walk.finish_steps()
@@ -212,19 +240,19 @@ class _Round:
         self.demands[name] = replace(task.demand, version=version, desired=task.demand.desired - missed)
         self.kept.append((walk.request, walk.places_to_keep))
         self.ground.keep(walk.request, walk.places_to_keep)
-        self.ground.room.blocks -= walk.request.blocks * max(0, borrowed - walk.places_to_borrow)  # goes back
-        self.borrow[name] = (walk.request,) * walk.places_to_borrow
+        self.ground.room.blocks -= min(self.lent, max(0, borrowed - walk.record.borrowed))  # goes back
+        self.borrowed[name] = walk.record.borrowed
         self.wanted += [stop.wanted] if stop is not None and stop.wanted is not None else []
 
     def steered(self) -> PoolState:
         """The pool as its own plan shall find it: with the steps taken, and what rollouts count on out of its reach."""
-        wanted = sum(request.blocks for requests in self.borrow.values() for request in requests)
+        borrowed = sum(self.borrowed.values())
         reserved = dict(self.pool.reserved)
         for node, blocks in self.ground.reserve([each for each in self.kept if each[1] > 0]).items():
             reserved[node] = reserved.get(node, 0) + blocks
         return replace(
             self.pool,
-            contracted_blocks=self.pool.contracted_blocks + min(self.lent, wanted),
+            contracted_blocks=self.pool.contracted_blocks + min(self.lent, borrowed),
             holdings=tuple(sorted(self.ground.holdings.values(), key=lambda holding: holding.member)),
             demands=tuple(self.demands[demand.instance] for demand in self.pool.demands),
             reserved=reserved,

@@ -47,6 +47,7 @@ def _begun(
         target=spec.target,
         started_at=now,
         attempt=spec.attempt,
+        why=spec.because,
         starting=tuple(sorted(new)),  # who of them serves is taken out at once
     )
 
@@ -61,6 +62,7 @@ def _superseded(spec: RolloutSpec, record: RolloutRecord, now: datetime) -> Roll
         target=spec.target,
         started_at=now,
         attempt=spec.attempt,
+        why=spec.because,
         borrowed=record.borrowed,  # what is lent already is of use to this one too
         vacated=record.vacated,
         starting=record.starting if record.toward == spec.target else (),
@@ -98,4 +100,4 @@ def concluded(record: RolloutRecord, holdings: Sequence[Holding], now: datetime)
     if not record.moving or record.vacated or record.starting or any(each.version != record.toward for each in held):
         return record
     state = RolloutState.DONE if record.state is RolloutState.RUNNING else RolloutState.ROLLED_BACK
-    return replace(record, state=state, ended_at=now, borrowed=False, unready_since=None)
+    return replace(record, state=state, ended_at=now, borrowed=0, unready_since=None)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from reserved_capacity.domain.holdings import Holding
+from reserved_capacity.domain.holdings import MAX_MEMBERS, Holding
 from reserved_capacity.domain.units import cu_of
 
 from . import words
@@ -24,7 +24,7 @@ def begin(walk: Walk, *, decide: bool) -> Stop | None:
     if walk.spec.suspended:
         return _begin_in_place(walk, "")
     strategy = walk.record.strategy or (Strategy.IN_PLACE if walk.spec.strategy is Strategy.IN_PLACE else None)
-    decide = decide or walk.record.borrowed  # what was borrowed for it is nobody else's
+    decide = decide or bool(walk.record.borrowed)  # what was borrowed for it is nobody else's
     if walk.record.strategy is None and not decide:
         return None
     if strategy is Strategy.IN_PLACE:
@@ -46,10 +46,12 @@ def _begin_surge(walk: Walk, *, decide: bool) -> Stop | None:
     todo = min((fixed or walk.spec.max_surge) - len(walk.moves), allowed(walk))
     if todo <= 0:
         return _MOVING
-    why = words.why_surge(cu_of(walk.request.blocks), walk.ground.spare_cu(), surge, borrowed=walk.record.borrowed)
+    why = words.why_surge(
+        cu_of(walk.request.blocks), walk.ground.spare_cu(), surge, borrowed=bool(walk.record.borrowed)
+    )
     stop, started = _place(walk, walk.candidates[:todo])
     if started and not fixed:
-        walk.record = replace(walk.record, strategy=Strategy.SURGE, surge=surge, why=why)
+        walk.record = replace(walk.record, strategy=Strategy.SURGE, surge=surge, why=_whole(walk, why))
     if started or stop is not None or walk.in_flight:
         return stop or _MOVING
     if walk.ground.fits_when_released(walk.request):
@@ -82,11 +84,13 @@ def _without_spare(walk: Walk) -> Stop:
     ground, request = walk.ground, walk.request
     need = cu_of(request.blocks)
     what = words.need(need, ground.spare_cu(), ground.largest_piece_cu(), request.nodes)
+    if ground.room.members <= 0:
+        what = f"{what}: the pool has {MAX_MEMBERS} members, as many as it may have"
     choice = walk.spec.when_no_spare
     if choice is WhenNoSpare.IN_PLACE:
         return _begin_in_place(walk, words.why_in_place(f"{what}, and spec.upgrade.whenNoSpare is InPlace"))
     borrows = choice is WhenNoSpare.BORROW_SPARE
-    walk.record = replace(walk.record, borrowed=borrows)
+    walk.record = replace(walk.record, borrowed=walk.blocks_to_borrow if borrows else 0)
     in_pieces = request if ground.spare_cu() >= need else None
     return Stop(RolloutPhase.BLOCKED, blocked_on=words.no_spare(what, need, borrows=borrows), wanted=in_pieces)
 
@@ -111,8 +115,13 @@ def _begin_in_place(walk: Walk, why: str) -> Stop:
     walk.ground.release(first.member, f"{walk.record.toward} takes its place")
     walk.record = replace(walk.record, vacated=(*walk.record.vacated, first.member))
     if not walk.spec.suspended and walk.record.strategy is not Strategy.IN_PLACE:
-        walk.record = replace(walk.record, strategy=Strategy.IN_PLACE, surge=0, why=why)
+        walk.record = replace(walk.record, strategy=Strategy.IN_PLACE, surge=0, why=_whole(walk, why))
     return _MOVING
+
+
+def _whole(walk: Walk, why: str) -> str:
+    """Why there is this rollout, where nobody has edited anything, and why it goes this way."""
+    return "; ".join(each for each in (walk.spec.because, why) if each)
 
 
 # -------------------------------------------------------------------------------------------------------- prefetch (S3)

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
 
-from reserved_capacity.domain.holdings import HoldingsPlan, Request
+from reserved_capacity.domain.holdings import HoldingsPlan
 from reserved_capacity.domain.versions import Version
 
 
@@ -100,7 +100,8 @@ class Prefetched:
 class RolloutSpec:
     """What one ModelInstance asks for, and what is known of it outside the pool.
 
-    `target` is what it shall run (target.py). `held_back` says why no step may begin that has nothing to do with
+    `target` is what it shall run, `because` why that is not what its spec says, and `changes_at` when it changes by itself
+    (target.py). `held_back` says why no step may begin that has nothing to do with
     rollouts: its spec is refused, or its change set is under way. `prefetched` None: nobody looks after artifacts.
     `causes` tell of members that do not serve what their pods say.
     """
@@ -117,6 +118,8 @@ class RolloutSpec:
     progress_deadline: timedelta = timedelta(minutes=45)
     window: Window = Window()
     suspended: bool = False
+    because: str = ""
+    changes_at: datetime | None = None
     held_back: str = ""
     prefetched: Prefetched | None = None
     causes: Mapping[str, str] = field(default_factory=dict)
@@ -149,7 +152,7 @@ class RolloutRecord:
 
     `source` is what goes back in if it fails: what the instance ran when nothing was under way. A rollout whose target
     is its source undoes one that was under way. `strategy` (with `surge` places and `why`) is chosen when the first
-    member moves. `vacated` are members that were stopped and whose place is not taken yet; `starting` are new members
+    member moves; `borrowed` are the blocks that it wants beyond the contract. `vacated` are members that were stopped and whose place is not taken yet; `starting` are new members
     that have not served yet; `unready_since` is since when one that has served does not.
     """
 
@@ -163,7 +166,7 @@ class RolloutRecord:
     state: RolloutState = RolloutState.RUNNING
     strategy: Strategy | None = None
     surge: int = 0
-    borrowed: bool = False
+    borrowed: int = 0
     why: str = ""
     vacated: tuple[str, ...] = ()
     starting: tuple[str, ...] = ()
@@ -215,12 +218,9 @@ class RolloutReport:
 class RolloutsPlan:
     """The pool's holdings from now on, and all that goes with them.
 
-    `holdings` is what plan_holdings says, rollouts included. `borrow` is the room that rollouts want to have beyond the
-    contract (S2).
-    """
+    `holdings` is what plan_holdings says, rollouts included."""
 
     holdings: HoldingsPlan
     records: tuple[RolloutRecord, ...]
     reports: Mapping[str, RolloutReport]
-    borrow: tuple[Request, ...] = ()
     next_moment: datetime | None = None

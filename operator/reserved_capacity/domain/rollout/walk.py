@@ -64,8 +64,7 @@ class Walk:
 
     @cached_property
     def request(self) -> Request:
-        everyone = [*self.held, *self.ground.releasing(self.spec.instance)]
-        return request_of(self.demand, everyone)
+        return request_of(self.demand, self.ground.of(self.spec.instance))
 
     @property
     def there(self) -> int:
@@ -160,11 +159,9 @@ class Walk:
         return min(self.record.surge - len(self.moves), len(self.candidates))
 
     @property
-    def places_to_borrow(self) -> int:
-        """Places beyond the contract, from the first lack of room to the end of the rollout (S2, BorrowSpare)."""
-        if not self.record.moving or not self.record.borrowed:
-            return 0
-        return min(self.record.surge or self.spec.max_surge, self.count)
+    def blocks_to_borrow(self) -> int:
+        """Blocks beyond the contract for as many new members as may be there at a time (S2, BorrowSpare)."""
+        return self.request.blocks * min(self.record.surge or self.spec.max_surge, self.count)
 
     # ------------------------------------------------------------------------------------------- what has happened
 
@@ -183,7 +180,8 @@ class Walk:
         starting = tuple(name for name in self.record.starting if name in waiting - self.ground.lost)
         unready = waiting - set(starting) - self.ground.lost
         since = (self.record.unready_since or self.now) if unready and not self.spec.suspended else None
-        self.record = replace(self.record, vacated=kept, starting=starting, unready_since=since)
+        borrowed = self.blocks_to_borrow if self.record.borrowed else 0
+        self.record = replace(self.record, vacated=kept, starting=starting, unready_since=since, borrowed=borrowed)
         self._settle_canary()
 
     def _settle_canary(self) -> None:

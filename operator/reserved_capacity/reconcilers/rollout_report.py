@@ -1,0 +1,63 @@
+"""What a ModelInstance's status says of its rollout, from what its pool's plan said of it (api.md, `status.rollout`)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from reserved_capacity.api.instancestatus import LastFailure, RolloutStatus, SnapshotView, UpgradeReport
+from reserved_capacity.api.modelinstance import ModelInstance
+from reserved_capacity.api.modeloffering import ModelOffering
+from reserved_capacity.domain.members import ObservedMember
+from reserved_capacity.domain.rollout.values import RolloutRecord, RolloutReport, RolloutState
+
+_ENDED = frozenset({RolloutState.DONE, RolloutState.ROLLED_BACK, RolloutState.HALTED})
+
+
+def rollout_status(report: RolloutReport | None) -> RolloutStatus:
+    if report is None:
+        return RolloutStatus()
+    record = report.record
+    return RolloutStatus(
+        id=record.id if record else 0,
+        phase=report.phase,
+        strategy=report.strategy,
+        why=report.why[:1024] or None,
+        step=report.step[:1024] or None,
+        blocked_on=report.blocked_on[:1024] or None,
+        started_at=record.started_at if record else None,
+    )
+
+
+def snapshot_view(
+    instance: ModelInstance,
+    offering: ModelOffering | None,
+    members: Sequence[ObservedMember],
+    report: RolloutReport | None,
+) -> SnapshotView:
+    """`current` is what ran before, as long as somebody runs it; then it is `previous`."""
+    running = {member.snapshot for member in members if not member.terminating}
+    record = report.record if report is not None else None
+    before = record.source.snapshot if record is not None else ""
+    current = before if before in running else min(running, default=None)
+    listed = offering.spec.snapshot(instance.spec.snapshot) if offering else None
+    return SnapshotView(
+        current=current,
+        target=report.target.snapshot if report is not None else instance.spec.snapshot,
+        previous=before if before and before != current else None,
+        retires_at=listed.retires_at if listed else None,
+        replacement=listed.replacement if listed else None,
+    )
+
+
+def upgrade_report(record: RolloutRecord | None) -> UpgradeReport | None:
+    """What the last rollout that has ended brought; throughput is not compared yet."""
+    if record is None or record.state not in _ENDED:
+        return None
+    return UpgradeReport(from_=record.source.snapshot, to=record.target.snapshot, result=record.state.value)
+
+
+def last_failure(record: RolloutRecord | None) -> LastFailure | None:
+    failure = record.failure if record is not None else None
+    if failure is None:
+        return None
+    return LastFailure(member=failure.member, reason=failure.reason, message=failure.message[:1024], at=failure.at)

@@ -1,0 +1,81 @@
+"""What a ModelInstance asks of its rollouts, as the planner sees it (ADR 0030)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+from reserved_capacity.api import meta
+from reserved_capacity.api.computeunitpool import ComputeUnitPool
+from reserved_capacity.api.modelinstance import ModelInstance
+from reserved_capacity.api.modeloffering import ModelOffering
+from reserved_capacity.domain.rollout.target import Listed, Target, effective_target
+from reserved_capacity.domain.rollout.values import Canary, RolloutSpec, Window
+from reserved_capacity.domain.versions import Version
+from reserved_capacity.ports import PODS, JsonObject
+from reserved_capacity.snapshot.instances import lifecycle_dates
+from reserved_capacity.snapshot.windows import ALWAYS, schedule_error, window_at
+from reserved_capacity.store import BY_INSTANCE, Store
+
+
+def target_of(instance: ModelInstance, offering: ModelOffering | None, *, now: datetime) -> Target:
+    """What the instance shall run: its spec, or what replaces that where it has opted in (S1)."""
+    pinned = Version(instance.spec.snapshot, instance.spec.profile)
+    catalogue = {
+        each.name: Listed(lifecycle_dates(each), each.replacement or "")
+        for each in (offering.spec.snapshots if offering else ())
+    }
+    return effective_target(pinned, catalogue, instance.spec.upgrade.auto_upgrade, now=now)
+
+
+def window_of(pool: ComputeUnitPool, *, now: datetime) -> Window:
+    """The pool's maintenance window now; one that no calendar has is closed for good."""
+    window = pool.spec.maintenance_window
+    if window is None:
+        return ALWAYS
+    if schedule_error(window.schedule):
+        return Window(open=False)
+    return window_at(window.schedule, window.duration, now=now)
+
+
+def rollout_spec(store: Store, instance: ModelInstance, target: Target, window: Window) -> RolloutSpec:
+    upgrade = instance.spec.upgrade
+    canary = upgrade.canary
+    return RolloutSpec(
+        instance=instance.name,
+        generation=instance.metadata.generation,
+        target=target.version,
+        strategy=upgrade.strategy,
+        when_no_spare=upgrade.when_no_spare,
+        max_surge=upgrade.max_surge,
+        paused=upgrade.paused,
+        canary=Canary(canary.instances, canary.hold, canary.approval, canary.approved_rollout) if canary else None,
+        on_failure=upgrade.on_failure,
+        progress_deadline=upgrade.progress_deadline,
+        window=window,
+        suspended=instance.spec.suspend,
+        because=target.because,
+        changes_at=target.changes_at,
+        causes=_causes(store, instance),
+    )
+
+
+def _causes(store: Store, instance: ModelInstance) -> Mapping[str, str]:
+    """What pods say of containers that do not run, by member: ImagePullBackOff, CrashLoopBackOff and the like."""
+    found: dict[str, str] = {}
+    for pod in store.by(BY_INSTANCE, PODS, (instance.namespace, instance.name)):
+        member = (pod["metadata"].get("labels") or {}).get(meta.MEMBER_LABEL)
+        cause = _cause(pod)
+        if member and cause:
+            found.setdefault(member, cause)
+    return found
+
+
+def _cause(pod: JsonObject) -> str:
+    statuses: list[dict[str, Any]] = (pod.get("status") or {}).get("containerStatuses") or []
+    for status in statuses:
+        waiting = (status.get("state") or {}).get("waiting") or {}
+        if waiting.get("reason") not in (None, "ContainerCreating", "PodInitializing"):
+            return ": ".join(str(waiting[key]) for key in ("reason", "message") if waiting.get(key))[:256]
+    return ""
