@@ -241,17 +241,32 @@ def test_retirement_moves_only_later_or_with_an_emergency(server: Server) -> Non
     message = server.refusal(offering(server, snapshot(retiresAt="2026-11-01T00:00:00Z")))
     assert "retiresAt of m-1 moves only later than 2026-12-01T00:00:00Z" in message
     assert "emergency.reason" in message
+    assert "emergency.reason" in server.refusal(
+        offering(server, snapshot(retiresAt="2026-11-01T00:00:00Z", emergency={"reason": ""}))
+    )
+    server.apply(offering(server, snapshot(retiresAt="2026-12-02T00:00:00Z", replacement="m-2")))
     early = snapshot(retiresAt="2026-11-01T00:00:00Z", emergency={"reason": "weights leak"})
     server.apply(offering(server, early))
+
+
+def test_deprecation_comes_before_retirement(server: Server) -> None:
+    late = snapshot(deprecatedFrom="2026-12-02", retiresAt="2026-12-01T00:00:00Z")
+    assert "deprecatedFrom must not be later than retiresAt" in server.refusal(offering(server, late))
 
 
 def test_retirement_inside_a_commitment_needs_an_emergency(server: Server) -> None:
     server.apply(offering(server))
     used = {"name": "m-1", "lifecycle": "Active", "pinnedInstances": 1, "latestCommitmentEnd": TERM_END}
     server.set_status("modelofferings", {"snapshots": [used]})
-    message = server.refusal(offering(server, snapshot(retiresAt="2026-12-01T00:00:00Z")))
-    assert "lies inside a commitment that pins the snapshot" in message
+    early = snapshot(retiresAt="2026-12-01T00:00:00Z")
+    message = server.refusal(offering(server, snapshot(name="m-2"), early))
+    assert "spec.snapshots[].retiresAt lies inside a commitment that pins the snapshot" in message
+    assert "not before status.snapshots[].latestCommitmentEnd, or state emergency.reason" in message
     server.apply(offering(server, snapshot(retiresAt=TERM_END)))
+    # Nor in two steps: a date that is taken away is not known any more.
+    server.apply(offering(server))
+    assert "lies inside a commitment" in server.refusal(offering(server, early))
+    server.apply(offering(server, early | {"emergency": {"reason": "weights leak"}}))
 
 
 def test_an_instance_is_whole_blocks_on_every_node(server: Server) -> None:

@@ -104,7 +104,7 @@ async def test_s2_surge_replaces_every_member_and_misses_nobody() -> None:
     assert world.instance_condition("chat", "Ready")[0] == "True"
     status = world.get_instance("chat")["status"]
     assert (status["rollout"]["phase"], status["rollout"]["id"]) == ("Idle", 2)
-    assert status["snapshot"] == {"current": NEW, "target": NEW, "previous": OLD}
+    assert status["snapshot"] == {"current": NEW, "target": NEW, "previous": OLD, "lifecycle": "Active"}
     assert status["upgradeReport"] == {"from": OLD, "to": NEW, "unavailableSeconds": 0, "result": "Done"}
     assert status["instances"]["updatedAvailable"] == 2
     assert world.get(SERVICES, "chat", "acme")["metadata"]["uid"] == service

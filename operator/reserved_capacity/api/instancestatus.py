@@ -69,6 +69,8 @@ class SnapshotView(ApiModel):
     """Whole days until then; negative when past."""
     replacement: Word | None = None
     """Snapshot to move to."""
+    emergency: Text | None = None
+    """Why it retires earlier than was promised. Absent: it does not."""
 
 
 class RolloutStatus(ApiModel):

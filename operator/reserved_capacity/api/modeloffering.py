@@ -247,7 +247,12 @@ class SnapshotStatus(ApiModel):
     pinned_instances: Count = 0
     """ModelInstances and TokenUnitReservations that name it."""
     latest_commitment_end: Timestamp | None = None
-    """Latest end of a commitment whose pool runs the snapshot."""
+    """Latest end of a commitment whose pool runs the snapshot, or of the minimum term of token units of it."""
+    retires_at: Timestamp | None = None
+    """The retirement date as the operator last saw it, against which a new one is judged. Absent: not announced."""
+    promised_until: Timestamp | None = None
+    """Before this date the snapshot was not to retire, and retiresAt undercuts it: every object that pins the snapshot is
+    flagged. Absent: no promise is broken."""
 
 
 class References(ApiModel):

@@ -13,9 +13,12 @@ from reserved_capacity.api.base import ApiObject
 from reserved_capacity.api.conditions import CONDITION_REASONS, Condition, ConditionType, StatusModel
 from reserved_capacity.api.meta import Kind
 from reserved_capacity.domain.reasons.base import NOTHING_TO_DO, ConditionStatus, Ready, Reason
-from reserved_capacity.domain.reasons.instance import Available
+from reserved_capacity.domain.reasons.instance import Available, SnapshotSupported
 
 _ASKED_FOR = frozenset({Available.SCALED_TO_ZERO.value, Available.SUSPENDED.value})
+_AHEAD = frozenset(
+    {SnapshotSupported.DEPRECATED.value, SnapshotSupported.RETIRING_SOON.value}
+)  # True, and for how long
 _KSTATUS = frozenset({ConditionType.RECONCILING.value, ConditionType.STALLED.value})  # not positive, and said by Ready
 
 
@@ -24,14 +27,14 @@ class Level(StrEnum):
 
     FINE = "Fine"
     ASKED = "Asked"  # not True because the spec wants it so
-    WARNING = "Warning"  # not True, but not what keeps the object from being Ready
+    WARNING = "Warning"  # not True, or not for long, but not what keeps the object from being Ready
     MOVING = "Moving"  # on its way by itself
     ACT = "Act"  # somebody has to do something
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One reason for which conditions are not True, with all conditions that give it."""
+    """One reason for which conditions are not True, or will not stay so, with all conditions that give it."""
 
     types: tuple[str, ...]
     status: str
@@ -109,7 +112,7 @@ def _findings(kind: Kind, chain: tuple[Condition, ...]) -> tuple[Finding, ...]:
     head = _head(chain)
     groups: dict[tuple[str, str], list[Condition]] = {}
     for condition in chain:
-        if not _true(condition):
+        if not _true(condition) or condition.reason in _AHEAD:
             groups.setdefault((condition.reason, condition.message), []).append(condition)
     found = [_finding(kind, group, head) for group in groups.values()]
     return tuple(sorted(found, key=lambda finding: not finding.decides))

@@ -9,12 +9,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime
 
-from reserved_capacity.api.computeunitpool import ComputeUnitPool
-from reserved_capacity.api.modelinstance import ModelInstance
 from reserved_capacity.api.modeloffering import (
     ModelOffering,
     ModelOfferingStatus,
     References,
+    Snapshot,
     SnapshotStatus,
 )
 from reserved_capacity.api.pricebook import PriceBook, PriceBookStatus
@@ -22,20 +21,23 @@ from reserved_capacity.api.tokenunitreservation import TokenUnitReservation, Tok
 from reserved_capacity.domain.catalogue import OfferedClass, PricedUnit, offering_valid, price_book_valid
 from reserved_capacity.domain.conditions import ConditionValue, condition
 from reserved_capacity.domain.lifecycle import lifecycle_of, next_change
+from reserved_capacity.domain.notices import moment
 from reserved_capacity.domain.reasons.base import ConditionStatus, Ready
 from reserved_capacity.domain.reasons.tokens import TokensAccepted
-from reserved_capacity.ports import (
-    COMPUTE_UNIT_POOLS,
-    MODEL_INSTANCES,
-    MODEL_OFFERINGS,
-    PRICE_BOOKS,
-    TOKEN_UNIT_RESERVATIONS,
-    Ref,
-)
+from reserved_capacity.domain.retirements import judge_retirement
+from reserved_capacity.ports import MODEL_OFFERINGS, PRICE_BOOKS, TOKEN_UNIT_RESERVATIONS, Ref
 from reserved_capacity.queue import Key
 from reserved_capacity.reconcilers.context import Context, condition_list
-from reserved_capacity.snapshot import lifecycle_dates, parse_class, parse_instance, parse_offering, parse_pool
-from reserved_capacity.store import BY_OFFERING
+from reserved_capacity.reconcilers.pinned import snapshot_conditions, tell_notice
+from reserved_capacity.snapshot import (
+    lifecycle_dates,
+    parse_class,
+    parse_offering,
+    pinned_snapshot,
+    recorded_retirement,
+    users_of,
+)
+from reserved_capacity.snapshot.pins import Users
 
 
 async def reconcile_offering(context: Context, key: Key) -> datetime | None:
@@ -45,19 +47,18 @@ async def reconcile_offering(context: Context, key: Key) -> datetime | None:
     if observed is None or offering is None:
         return None
     now = context.clock.now()
-    instances = [parse_instance(context.store, obj) for obj in context.store.by(BY_OFFERING, MODEL_INSTANCES, key.name)]
-    tokens = len(context.store.by(BY_OFFERING, TOKEN_UNIT_RESERVATIONS, key.name))
-    pools = _pools_of(context, instances)
-    snapshots = tuple(_snapshot_status(context, offering, name, instances, pools, now) for name in _names(offering))
+    users = users_of(context.store, key.name)
+    instances, tokens = len(users.instances), len(users.reservations)
+    snapshots = tuple(_snapshot_status(offering, snapshot, users, now) for snapshot in offering.spec.snapshots)
     valid = offering_valid(_classes(context, offering), _cu_per_node(offering))
     generation = offering.metadata.generation
     status = ModelOfferingStatus(
         observed_generation=generation,
-        summary=f"{len(instances)} instances and {tokens} token reservations use it",
+        summary=f"{instances} instances and {tokens} token reservations use it{_broken_promises(offering, snapshots)}",
         snapshots=snapshots,
         snapshots_total=len(snapshots),
         pinned_total=sum(each.pinned_instances for each in snapshots),
-        referenced_by=References(pools=len(pools), instances=len(instances), token_reservations=tokens),
+        referenced_by=References(pools=len(users.pools), instances=instances, token_reservations=tokens),
         conditions=condition_list(offering.status, (valid, _ready(valid)), generation=generation, now=now),
     )
     await context.publish(ref, observed, status)
@@ -65,45 +66,36 @@ async def reconcile_offering(context: Context, key: Key) -> datetime | None:
     return min((at for at in changes if at is not None), default=None)
 
 
-def _names(offering: ModelOffering) -> list[str]:
-    return [snapshot.name for snapshot in offering.spec.snapshots]
-
-
-def _pools_of(context: Context, instances: Sequence[ModelInstance]) -> dict[tuple[str, str], ComputeUnitPool]:
-    pools = {}
-    for instance in instances:
-        obj = context.store.get(Ref(COMPUTE_UNIT_POOLS, instance.namespace, instance.spec.pool_ref))
-        if obj is not None:
-            pools[instance.namespace, instance.spec.pool_ref] = parse_pool(context.store, obj)
-    return pools
-
-
-def _snapshot_status(
-    context: Context,
-    offering: ModelOffering,
-    name: str,
-    instances: Sequence[ModelInstance],
-    pools: dict[tuple[str, str], ComputeUnitPool],
-    now: datetime,
-) -> SnapshotStatus:
-    snapshot = offering.spec.snapshot(name)
-    assert snapshot is not None, "the name comes from the offering"  # noqa: S101
-    pinning = [each for each in instances if each.spec.snapshot == name]
-    reserved = context.store.by(BY_OFFERING, TOKEN_UNIT_RESERVATIONS, offering.name)
-    homes = {(each.namespace, each.spec.pool_ref) for each in pinning}
-    ends = [
-        record.term_end
-        for home in homes
-        if home in pools
-        for record in pools[home].status.commitments
-        if record.term_end is not None
-    ]
-    return SnapshotStatus(
-        name=name,
-        lifecycle=lifecycle_of(lifecycle_dates(snapshot), now=now),
-        pinned_instances=len(pinning) + sum(obj["spec"].get("snapshot") == name for obj in reserved),
-        latest_commitment_end=max(ends, default=None),
+def _snapshot_status(offering: ModelOffering, snapshot: Snapshot, users: Users, now: datetime) -> SnapshotStatus:
+    committed_until = users.committed_until(snapshot.name)
+    settled = offering.status.observed_generation == offering.metadata.generation
+    seen = any(each.name == snapshot.name for each in offering.status.snapshots)
+    retirement = judge_retirement(
+        recorded_retirement(offering, snapshot.name),
+        snapshot.retires_at,
+        known=settled or not seen,
+        committed_until=committed_until if committed_until is not None and committed_until > now else None,
     )
+    return SnapshotStatus(
+        name=snapshot.name,
+        lifecycle=lifecycle_of(lifecycle_dates(snapshot), now=now),
+        pinned_instances=users.pinning(snapshot.name),
+        latest_commitment_end=committed_until,
+        retires_at=retirement.at if retirement is not None else None,
+        promised_until=retirement.promised if retirement is not None else None,
+    )
+
+
+def _broken_promises(offering: ModelOffering, snapshots: Sequence[SnapshotStatus]) -> str:
+    """For the provider: which dates undercut what was promised, without a reason that customers could read."""
+    broken = [
+        f"; {each.name} was not to retire before {moment(each.promised_until)}: set retiresAt back, or state emergency.reason"
+        for each in snapshots
+        if each.promised_until is not None
+        and (listed := offering.spec.snapshot(each.name))
+        and listed.emergency is None
+    ]
+    return "".join(broken)[:900]
 
 
 def _classes(context: Context, offering: ModelOffering) -> list[OfferedClass]:
@@ -140,7 +132,10 @@ async def reconcile_price_book(context: Context, key: Key) -> datetime | None:
 
 
 async def reconcile_tokens(context: Context, key: Key) -> datetime | None:
-    """Token units are not built yet: nothing is sold, charged or published, and the reservation says so."""
+    """Token units are not built yet: nothing is sold, charged or published, and the reservation says so.
+
+    Returns when there is another word to say of the snapshot that it pins.
+    """
     ref = Ref(TOKEN_UNIT_RESERVATIONS, key.namespace, key.name)
     observed, reservation = context.store.get(ref), context.store.parsed(ref, TokenUnitReservation)
     if observed is None or reservation is None:
@@ -150,16 +145,16 @@ async def reconcile_tokens(context: Context, key: Key) -> datetime | None:
         TokensAccepted.NOT_SUPPORTED_YET,
         "this version does not act on spec.units: nothing is reserved and nothing is charged; upgrade the operator",
     )
-    generation = reservation.metadata.generation
+    generation, now = reservation.metadata.generation, context.clock.now()
+    pinned = pinned_snapshot(parse_offering(context.store, reservation.spec.offering), reservation.spec.snapshot)
+    values = (accepted, *snapshot_conditions(pinned, now), _ready(accepted))
     status = TokenUnitReservationStatus(
         observed_generation=generation,
         summary=accepted.message,
-        conditions=condition_list(
-            reservation.status, (accepted, _ready(accepted)), generation=generation, now=context.clock.now()
-        ),
+        conditions=condition_list(reservation.status, values, generation=generation, now=now),
     )
     await context.publish(ref, observed, status)
-    return None
+    return await tell_notice(context, observed, pinned)
 
 
 def _ready(decider: ConditionValue) -> ConditionValue:

@@ -1,5 +1,5 @@
 """Events for people: one whenever an object begins to need somebody, that is, Ready turns False or for another reason,
-and one for each notice of a commitment's end.
+and one for each notice of a commitment's end or of a snapshot's.
 
 Only on that transition, so `kubectl describe` tells what happened and nobody is flooded. Nothing reads them.
 """
@@ -14,6 +14,7 @@ from typing import Any
 from reserved_capacity.domain.holdings import BlockedMove
 from reserved_capacity.domain.instance_conditions import explain_move
 from reserved_capacity.domain.notices import Notice
+from reserved_capacity.domain.snapshot_supported import SnapshotNotice
 from reserved_capacity.ports import EVENTS, JsonObject
 
 _NOTE_LENGTH = 1024  # the API server's limit
@@ -40,6 +41,11 @@ def of_notice(obj: JsonObject, notice: Notice, now: datetime, *, renews: bool) -
         "another term follows without a gap" if renews else "it is not renewed: add a commitment to keep the capacity"
     )
     return _event(obj, "CommitmentEnds", f"{notice.message}; {follows}", now, key=notice.key, warns=not renews)
+
+
+def of_snapshot(obj: JsonObject, notice: SnapshotNotice, now: datetime) -> JsonObject:
+    """The Event of what is due in the life of the snapshot that the object pins; its name follows from the words."""
+    return _event(obj, notice.reason, notice.message, now, key=notice.message, warns=notice.warns)
 
 
 def _event(obj: JsonObject, reason: str, note: str, now: datetime, *, key: str = "", warns: bool = True) -> JsonObject:

@@ -46,6 +46,7 @@ from reserved_capacity.reconcilers.confirmation import confirm_held, confirm_not
 from reserved_capacity.reconcilers.context import Context
 from reserved_capacity.reconcilers.instance_report import InstanceReport, status_of
 from reserved_capacity.reconcilers.instance_world import InstanceWorld, gather, owned_by
+from reserved_capacity.reconcilers.pinned import tell_notice
 from reserved_capacity.snapshot import (
     HOSTNAME_LABEL,
     members_of,
@@ -81,7 +82,8 @@ async def reconcile(context: Context, key: Key) -> datetime | None:
     await context.publish(ref, observed, status)
     await _tell_blocked_move(context, observed, world, status.summary or "")
     later = context.clock.now() + LATER if name_taken is not None else None
-    return min((at for at in (later, next_count(status.availability)) if at is not None), default=None)
+    moments = (later, next_count(status.availability), await tell_notice(context, observed, report.pinned))
+    return min((at for at in moments if at is not None), default=None)
 
 
 async def _tell_blocked_move(context: Context, observed: JsonObject, world: InstanceWorld, summary: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 from reserved_capacity.api.computeunitpool import ComputeUnitPool
 from reserved_capacity.api.instancestatus import (
@@ -20,17 +21,20 @@ from reserved_capacity.domain.downtime import ServiceFacts
 from reserved_capacity.domain.eligibility import Refusal
 from reserved_capacity.domain.holdings import Holding, standing
 from reserved_capacity.domain.instance_conditions import InstanceObservation, conditions_of
+from reserved_capacity.domain.lifecycle import lifecycle_of
 from reserved_capacity.domain.members import ObservedMember
 from reserved_capacity.domain.reasons.base import ConditionStatus
 from reserved_capacity.domain.reasons.instance import InstanceAccepted
 from reserved_capacity.domain.rollout.values import RolloutReport
+from reserved_capacity.domain.snapshot_supported import PinnedSnapshot, days_to_retirement
 from reserved_capacity.domain.units import cu_of
 from reserved_capacity.domain.versions import Version
 from reserved_capacity.reconcilers import children
 from reserved_capacity.reconcilers.availability import availability_of
 from reserved_capacity.reconcilers.context import Assessment, condition_list
+from reserved_capacity.reconcilers.pinned import snapshot_conditions
 from reserved_capacity.reconcilers.rollout_report import last_failure, rollout_status, snapshot_view, upgrade_report
-from reserved_capacity.snapshot import members_of, parse_class, pods_of_member, ready_members
+from reserved_capacity.snapshot import members_of, parse_class, pinned_snapshot, pods_of_member, ready_members
 from reserved_capacity.snapshot.service import service_facts
 from reserved_capacity.store import Store
 
@@ -46,6 +50,10 @@ class InstanceReport:
     assessment: Assessment | None
     name_taken: Refusal | None
     port: int | None
+
+    @property
+    def pinned(self) -> PinnedSnapshot | None:
+        return pinned_snapshot(self.offering, self.instance.spec.snapshot)
 
     @property
     def evaluated(self) -> bool:
@@ -86,7 +94,8 @@ def status_of(store: Store, report: InstanceReport, now: datetime) -> ModelInsta
     } & {holding.member for holding in held}
     listed = _members(store, report, members, ready, now)
     differs = len(updated) < len(held)
-    values = conditions_of(_observation(report, available=len(available), differs=differs))
+    *others, ready_condition = conditions_of(_observation(report, available=len(available), differs=differs))
+    values = (*others, *snapshot_conditions(report.pinned, now), ready_condition)
     return ModelInstanceStatus(
         observed_generation=generation,
         phase=_phase(values),
@@ -101,7 +110,7 @@ def status_of(store: Store, report: InstanceReport, now: datetime) -> ModelInsta
         selector=children.selector_of(instance.name),
         compute_units=cu_of(sum(holding.blocks for holding in report.holdings)),
         nodes_total=len({node for holding in report.holdings for node in holding.nodes}),
-        snapshot=snapshot_view(instance, report.offering, members, report.rollout),
+        snapshot=snapshot_view(instance, members, report.rollout).model_copy(update=_dates(report.pinned, now)),
         rollout=rollout_status(report.rollout),
         upgrade_report=upgrade_report(report.rollout.record if report.rollout else None),
         last_failure=last_failure(report.rollout.record if report.rollout else None),
@@ -161,6 +170,19 @@ def _phase(values: tuple[ConditionValue, ...]) -> str:
         idle = by_type["Available"].reason in ("ScaledToZero", "Suspended")
         return by_type["Available"].reason if idle else "Ready"
     return {ConditionStatus.FALSE: "Blocked", ConditionStatus.UNKNOWN: "Progressing"}[by_type["Ready"].status]
+
+
+def _dates(pinned: PinnedSnapshot | None, now: datetime) -> dict[str, Any]:
+    """What `status.snapshot` says of the snapshot's future."""
+    if pinned is None:
+        return {}
+    return {
+        "lifecycle": lifecycle_of(pinned.dates, now=now),
+        "retires_at": pinned.dates.retires_at,
+        "days_to_retirement": days_to_retirement(pinned.dates, now=now),
+        "replacement": pinned.replacement or None,
+        "emergency": pinned.emergency[:1024] or None,
+    }
 
 
 def _members(

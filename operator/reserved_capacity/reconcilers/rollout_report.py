@@ -6,7 +6,6 @@ from collections.abc import Sequence
 
 from reserved_capacity.api.instancestatus import LastFailure, RolloutStatus, SnapshotView, UpgradeReport
 from reserved_capacity.api.modelinstance import ModelInstance
-from reserved_capacity.api.modeloffering import ModelOffering
 from reserved_capacity.domain.members import ObservedMember
 from reserved_capacity.domain.rollout.values import RolloutRecord, RolloutReport, RolloutState
 
@@ -29,23 +28,17 @@ def rollout_status(report: RolloutReport | None) -> RolloutStatus:
 
 
 def snapshot_view(
-    instance: ModelInstance,
-    offering: ModelOffering | None,
-    members: Sequence[ObservedMember],
-    report: RolloutReport | None,
+    instance: ModelInstance, members: Sequence[ObservedMember], report: RolloutReport | None
 ) -> SnapshotView:
     """`current` is what ran before, as long as somebody runs it; then it is `previous`."""
     running = {member.snapshot for member in members if not member.terminating}
     record = report.record if report is not None else None
     before = record.source.snapshot if record is not None else ""
     current = before if before in running else min(running, default=None)
-    listed = offering.spec.snapshot(instance.spec.snapshot) if offering else None
     return SnapshotView(
         current=current,
         target=report.target.snapshot if report is not None else instance.spec.snapshot,
         previous=before if before and before != current else None,
-        retires_at=listed.retires_at if listed else None,
-        replacement=listed.replacement if listed else None,
     )
 
 

@@ -73,6 +73,8 @@ def _offering(old: JsonObject | None, new: JsonObject | None, store: Store) -> I
     if _respecified(old, new):
         for instance in store.by(BY_OFFERING, MODEL_INSTANCES, name):
             yield from _instance_and_pool(instance)
+    if _respecified(old, new) or _promises(old) != _promises(new):
+        yield from _keys(INSTANCE, store.by(BY_OFFERING, MODEL_INSTANCES, name))
         yield from _keys(TOKENS, store.by(BY_OFFERING, TOKEN_UNIT_RESERVATIONS, name))
     if old is None or new is None:
         yield from _keys(PRICE_BOOK, store.all(PRICE_BOOKS))
@@ -124,7 +126,7 @@ def _instance(old: JsonObject | None, new: JsonObject | None, _store: Store) -> 
 def _tokens(old: JsonObject | None, new: JsonObject | None, _store: Store) -> Iterator[Key]:
     reservation = _either(old, new)
     yield Key(TOKENS, *_place(reservation))
-    if _respecified(old, new):
+    if _respecified(old, new) or _status(old, "lots") != _status(new, "lots"):
         yield Key(OFFERING, "", reservation["spec"]["offering"])
 
 
@@ -299,6 +301,12 @@ def _borrowed(pool: JsonObject | None) -> int:
     """Compute units that rollouts want beyond the contract."""
     (rollouts,) = _status(pool, "rollouts")
     return sum(each.get("borrowedComputeUnits", 0) for each in rollouts or ())
+
+
+def _promises(offering: JsonObject | None) -> list[Any]:
+    """What retirement dates undercut: it is told on every object that pins the snapshot."""
+    (snapshots,) = _status(offering, "snapshots")
+    return [each.get("promisedUntil") for each in snapshots or ()]
 
 
 def _moves(pool: JsonObject) -> bool:

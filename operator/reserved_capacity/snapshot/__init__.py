@@ -40,6 +40,7 @@ from reserved_capacity.snapshot.nodes import (
     whole,
 )
 from reserved_capacity.snapshot.parsing import parse_class, parse_instance, parse_offering, parse_pool, timestamp
+from reserved_capacity.snapshot.pins import pinned_snapshot, recorded_retirement, users_of
 from reserved_capacity.snapshot.pools import (
     PoolPlaces,
     commitment_records,
@@ -84,16 +85,19 @@ __all__ = [
     "parse_instance",
     "parse_offering",
     "parse_pool",
+    "pinned_snapshot",
     "places_of",
     "pods_of_member",
     "pool_id",
     "pools_of_class",
     "ready_members",
+    "recorded_retirement",
     "repair_rules",
     "rollouts_of",
     "selects",
     "shape_of",
     "stateful_sets_of",
     "timestamp",
+    "users_of",
     "whole",
 ]

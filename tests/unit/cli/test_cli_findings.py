@@ -87,3 +87,14 @@ def test_every_kind_explains_the_reason_that_ready_borrows() -> None:
     assert borrowed is not None
     assert borrowed.meaning.startswith("Pods that are not ours")
     assert reason_of(Kind.ACCELERATOR_CLASS, "Ready", "Nonsense") is None
+
+
+def test_a_snapshot_that_retires_soon_is_a_warning_on_an_instance_that_is_well() -> None:
+    told = condition(
+        "SnapshotSupported", "True", "RetiringSoon", "m-1 retires within 30 days; set spec.snapshot to m-2"
+    )
+    verdict = of_instance([*serves(), told])
+    assert verdict.level is Level.FINE
+    (finding,) = verdict.findings
+    assert (finding.level, finding.reason, finding.decides) == (Level.WARNING, "RetiringSoon", False)
+    assert of_instance([*serves(), condition("SnapshotSupported", "True", "Active", "m-1 is current")]).findings == ()

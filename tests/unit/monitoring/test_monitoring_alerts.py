@@ -41,11 +41,9 @@ NOT_BUILT = {
     ("ComputeUnitPool", "BillingCurrent"),
     ("ComputeUnitPool", "LedgerBalanced"),
     ("ModelInstance", "SnapshotCached"),
-    ("ModelInstance", "SnapshotSupported"),
     ("TokenUnitReservation", "CapacityBacked"),
     ("TokenUnitReservation", "LimitPublished"),
     ("TokenUnitReservation", "ServiceLevelMet"),
-    ("TokenUnitReservation", "SnapshotSupported"),
     ("TokenUnitReservation", "BillingCurrent"),
 }
 
