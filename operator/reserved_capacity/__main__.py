@@ -1,4 +1,4 @@
-"""Owns the command line of the operator's process: `reserved-capacity run`."""
+"""Owns the command line of our processes: `reserved-capacity run` and `reserved-capacity follow-limits`."""
 
 from __future__ import annotations
 
@@ -19,13 +19,17 @@ from reserved_capacity.settings import (
 )
 
 EXIT_USAGE = 2
+FOLLOW_LIMITS = "follow-limits"
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Parse, run, and exit with the code of the run."""
     parser = _parser()
     given = vars(parser.parse_args(arguments))
-    given.pop("command")
+    if given.pop("command") == FOLLOW_LIMITS:
+        from reserved_capacity.following import run as follow
+
+        sys.exit(follow(**given))
     # What holds a password comes better from here: every process of a machine can read the arguments of the others.
     given["database_url"] = given["database_url"] or os.environ.get(DATABASE_URL_VARIABLE) or None
     given["billing_token"] = os.environ.get(BILLING_TOKEN_VARIABLE) or None
@@ -73,6 +77,10 @@ def _parser() -> argparse.ArgumentParser:
     add("--probe-port", type=int, help=f"/livez and /readyz (default: {DEFAULT_PROBE_PORT}, or any if that is taken)")
     add("--clock-offset-file", type=Path, help="seconds to add to the clock; only with --development")
     add("--development", action="store_true", help="allow what must never happen in production")
+    add = commands.add_parser(FOLLOW_LIMITS, help="keep a rate-limit service's file equal to the limits").add_argument
+    add("--kubeconfig", type=Path, help="default: the pod's service account, else $KUBECONFIG or ~/.kube/config")
+    add("--namespace", help=f"the operator's (default: the pod's, else {DEFAULT_NAMESPACE})")
+    add("--directory", type=Path, required=True, help="that the service watches")
     return parser
 
 
