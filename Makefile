@@ -52,7 +52,7 @@ test: announce-test check unit e2e ## Everything that CI runs
 	@echo 'test: all passed'
 
 announce-test:
-	@echo 'test: style, types and generated files; unit, property, contract and fault tests; the end-to-end suite on a control plane of its own. About 12 minutes; the first run on a machine builds that control plane and Helm and takes about 12 more.'
+	@echo 'test: style, types and generated files; unit, property, contract and fault tests; the end-to-end suite on a control plane of its own. About 12 minutes; the first run on a machine builds that control plane, Helm and a gateway and takes about 14 more.'
 
 unit: $(INSTALLED) ## The tests that need no cluster
 	@$(BIN)/pytest tests -n auto -q
@@ -103,6 +103,7 @@ lock: ## Resolve requirements.lock anew from pyproject.toml (needs uv)
 	@$(COMPILE) -c requirements.lock pyproject.toml -o requirements-run.lock
 	@$(COMPILE) -c requirements.lock --group build -o requirements-build.lock
 	@$(COMPILE) -c requirements.lock --group bench -o requirements-bench.lock
+	@$(COMPILE) e2e/gateway/requirements.in -o e2e/gateway/requirements.lock
 
 clean: ## Stop what runs from this checkout and remove what was made here
 	@if [ -d .cluster ]; then $(BIN)/python -m e2e.demo down && $(BIN)/python -m e2e.cluster down --purge; fi
