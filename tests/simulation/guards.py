@@ -290,7 +290,7 @@ IN_DEPTH: tuple[Guard, ...] = (
     ),
     Guard(
         "children of a former owner are not adopted",
-        removals.instead(instance, "_owned_by", lambda _obj, _instance: True),
+        removals.instead(instance, "owned_by", lambda _obj, _instance: True),
         behind="the garbage collector takes them with their owner, and they are made again",
     ),
 )

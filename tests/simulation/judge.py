@@ -260,6 +260,7 @@ class _Verdict:
             "UnknownSnapshot": spec["snapshot"] != f"{spec['offering']}-1",
             "BelowMinimumInstances": 0 < wanted < minimum or len(group) > 1 or held < minimum,
             "ExceedsPool": spec["instances"] * size > pool.lasting and spec["instances"] > held,
+            "NotSupportedYet": False,
         }
         if not true.get(reason, True):
             raise Violation("true reason", f"{obj['metadata']['name']} is refused as {reason}")

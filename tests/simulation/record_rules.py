@@ -134,8 +134,21 @@ class RecordRules(Sightings):
                 for wishes in itertools.product(*(self._recent_wishes(each) for each in living))
             )
             given_up = any((each["spec"].get("upgrade") or {}).get("acceptBelowMinimum") for each in living)
-            if not gone and not anew and not asked and not given_up:
+            if not gone and not anew and not asked and not given_up and not self._all_freed_by_plan(at, offering, old):
                 self.found(f"{at}: {offering} falls from {count} to {left} instances, the least is {minimum}", "I3")
+
+    def _all_freed_by_plan(self, at: PoolName, offering: str, old: tuple[Held, ...]) -> bool:
+        """F3: a change set goes on as it was written, and this one leaves none; whoever wants some again gets them later."""
+        sets = self._pools[at]["status"].get("changeSets") or ()
+        freed = {
+            step["member"]
+            for each in sets
+            if each["phase"] == "Executing"
+            for step in each["steps"]
+            if step["action"] == "Free"
+        }
+        mine = {place(each)[1] for each in self._instances_of(at, offering)}
+        return all(each.member in freed for each in old if each.instance in mine and not each.releasing)
 
     def _recent_wishes(self, instance: JsonObject) -> set[int]:
         """What it asks for, and asked for a moment ago: between the last look and the write it may change its mind."""
