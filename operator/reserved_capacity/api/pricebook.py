@@ -1,6 +1,5 @@
 """PriceBook: effective-dated prices and SLA terms. Entries are append-only."""
 
-from enum import StrEnum
 from typing import Annotated, ClassVar, Final, Literal
 
 from pydantic import Field
@@ -10,18 +9,12 @@ from reserved_capacity.api.base import AGE, ApiModel, ApiObject, Column, ListMap
 from reserved_capacity.api.conditions import StatusModel
 from reserved_capacity.api.fields import Count, Currency, Day, Money, OfferingName, Percent
 from reserved_capacity.domain.terms import Term
+from reserved_capacity.domain.tokens.lots import Direction
 
 MAX_COMPUTE_UNIT_PRICES: Final = 200
 MAX_TOKEN_UNIT_PRICES: Final = 400
 
 _APPEND: Final = "append an entry with a later effectiveFrom instead"
-
-
-class Direction(StrEnum):
-    """What a token unit counts."""
-
-    INPUT = "Input"
-    OUTPUT = "Output"
 
 
 class ComputeUnitPrice(ApiModel):

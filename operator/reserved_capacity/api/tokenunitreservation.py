@@ -1,6 +1,5 @@
 """TokenUnitReservation: tokens per minute of one snapshot, bought in units."""
 
-from enum import StrEnum
 from typing import Annotated, ClassVar, Final, Literal
 
 from pydantic import Field
@@ -24,24 +23,11 @@ from reserved_capacity.api.fields import (
     TokensPerMinute,
     Word,
 )
-from reserved_capacity.api.pricebook import Direction
+from reserved_capacity.domain.tokens.limits import Enforcement, Overflow
+from reserved_capacity.domain.tokens.lots import Direction
 
 MAX_LOTS: Final = 500
 _NEW_RESERVATION: Final = "create another TokenUnitReservation"
-
-
-class Overflow(StrEnum):
-    """What happens to traffic above the bought units."""
-
-    SPILL = "Spill"
-    REJECT = "Reject"
-
-
-class Enforcement(StrEnum):
-    """Whether the gateway acts on the limit."""
-
-    ENFORCE = "Enforce"
-    SHADOW = "Shadow"
 
 
 class Units(ApiModel):
@@ -70,7 +56,8 @@ class TokenUnitReservationSpec(ApiModel):
     offering: Annotated[OfferingName, immutable("spec.offering", f"{_NEW_RESERVATION} for the other model")]
     """Name of the ModelOffering. Immutable."""
     snapshot: Token
-    """Exact name of one of the offering's snapshots. Never defaulted."""
+    """Exact name of one of the offering's snapshots. Never defaulted. A change takes no new lots: they move when the other
+    snapshot's fleet carries them."""
     units: Units
     """Token units. More makes a new lot at once; fewer takes the oldest lots whose minimum term is over."""
     overflow: Overflow = Overflow.SPILL
@@ -105,20 +92,26 @@ class RateLimit(ApiModel):
 class Lot(ApiModel):
     """Units bought together."""
 
-    id: Token
+    id: Annotated[str, Field(min_length=1, max_length=63)]
     """Id of the lot; the ledger knows it by it."""
     direction: Direction
     """Input or Output."""
     units: Count
     """Units of the lot."""
+    tokens_per_minute: TokensPerMinute = 0
+    """Tokens per minute that its units entitle to, by the size of a unit when it was bought."""
     purchased_at: Timestamp | None = None
     """When they were bought."""
     billing_start: Timestamp | None = None
-    """First charged day, 00:00 UTC."""
+    """First charged day, 00:00 UTC: the day after the lot was first backed and published. Absent: not yet, and nothing
+    is charged."""
     removable_from: Timestamp | None = None
     """End of the minimum term: billingStart and minimumDays."""
     removable: bool = False
-    """Whether the minimum term is over. Written by the operator, because admission has no clock."""
+    """Whether units may be removed: the minimum term is over, or has not begun since nothing backs the lot yet. Written
+    by the operator, because admission has no clock."""
+    ends_at: Timestamp | None = None
+    """When the last of its units ends, 00:00 UTC. Absent: no end is known."""
     price_per_unit_day: Money | None = None
     """Price of one unit for one day, a decimal string."""
 

@@ -62,9 +62,14 @@ class AuditedBooks:
 
 def audit(books: AuditedBooks, *, through: date) -> tuple[Finding, ...]:
     """All findings, by the days of their rows. Days after `through` may have rows and need not."""
-    expected = _expected(books, through)
-    standing = {row.key: row for row in books.rows}
-    found = [*_each(books.rows)]
+    found = [*compare(_expected(books, through), books.rows, through=through), *_prepaid(books, through)]
+    return tuple(sorted(found, key=lambda finding: (finding.key, finding.flaw)))
+
+
+def compare(expected: Mapping[str, Transaction], rows: Sequence[Transaction], *, through: date) -> tuple[Finding, ...]:
+    """What of the rows that must stand does not, what else stands, and what is wrong with a row."""
+    standing = {row.key: row for row in rows}
+    found = [*_each(rows)]
     for key, want in expected.items():
         if key in standing:
             found += _differences(want, standing[key])
@@ -75,7 +80,6 @@ def audit(books: AuditedBooks, *, through: date) -> tuple[Finding, ...]:
     for key, row in standing.items():
         if row.kind in PLANNED and key not in expected:
             found.append(Finding(key, Flaw.UNEXPECTED, f"{row.kind} of {_money(row)} follows from no contract"))
-    found += _prepaid(books, through)
     return tuple(sorted(found, key=lambda finding: (finding.key, finding.flaw)))
 
 
@@ -117,6 +121,7 @@ def _differences(want: Transaction, row: Transaction) -> Iterable[Finding]:
         "account": (row.account, want.account),
         "currency": (row.currency, want.currency),
         "compute units": (row.compute_units, want.compute_units),
+        "token units": (row.token_units, want.token_units),
         "price": (row.price, want.price),
     }
     wrong = [name for name, (stands, wanted) in pairs.items() if stands != wanted]

@@ -18,13 +18,13 @@ def transaction_data(row: Transaction, number: int) -> dict[str, Any]:
     """
     return {
         "account": row.account,
-        "commitment": row.contract,
+        "lot" if row.is_of_lot else "commitment": row.contract,
         "day": row.day.isoformat(),
         "kind": str(row.kind),
         "amount": format_minor(row.amount_minor, row.currency),
         "currency": row.currency,
         "number": number,
-        "computeUnits": row.compute_units,
+        **({"tokenUnits": row.token_units} if row.is_of_lot else {"computeUnits": row.compute_units}),
         "price": row.price,
         "note": row.note,
         "postings": [

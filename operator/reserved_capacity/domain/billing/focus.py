@@ -80,11 +80,18 @@ def focus_rows(charge: FocusCharge, *, provider: str) -> tuple[Row, ...]:
         parts = (_prepayment(charge),)
     else:
         parts = (_credit(charge),)
-    origin = {**dict.fromkeys(COLUMNS), **_origin(charge, provider), **_what(charge)}
-    return tuple(_completed({**origin, **part}) for part in parts)
+    origin = {
+        **dict.fromkeys(COLUMNS),
+        **origin_of(charge.row, charge.month, charge.invoice, provider),
+        "SubAccountId": charge.contract.namespace,
+        "SubAccountName": charge.contract.namespace,
+        "x_Pool": charge.contract.pool,
+        **_what(charge),
+    }
+    return tuple(completed({**origin, **part}) for part in parts)
 
 
-def _completed(row: dict[str, str | None]) -> Row:
+def completed(row: dict[str, str | None]) -> Row:
     """Prices are in the billing currency; a correction of a month that was invoiced has no committed quantity."""
     row["PricingCurrency"] = row["BillingCurrency"]
     row["PricingCurrencyEffectiveCost"] = row["EffectiveCost"]
@@ -95,13 +102,11 @@ def _completed(row: dict[str, str | None]) -> Row:
     return row
 
 
-def _origin(charge: FocusCharge, provider: str) -> Row:
-    row, month = charge.row, charge.month
+def origin_of(row: Transaction, month: Month, invoice: str | None, provider: str) -> Row:
+    """What every row of the ledger says alike: who is billed by whom, when, and for which row."""
     return {
         "BillingAccountId": row.account,
         "BillingAccountName": row.account,
-        "SubAccountId": charge.contract.namespace,
-        "SubAccountName": charge.contract.namespace,
         "BillingPeriodStart": _moment(month.start),
         "BillingPeriodEnd": _moment(month.end),
         "ChargePeriodStart": _moment(row.day),
@@ -109,7 +114,7 @@ def _origin(charge: FocusCharge, provider: str) -> Row:
         "ProviderName": provider,
         "PublisherName": provider,
         "InvoiceIssuerName": provider,
-        "InvoiceId": charge.invoice,
+        "InvoiceId": invoice,
         "ServiceCategory": "AI and Machine Learning",
         "ServiceSubcategory": "Generative AI",
         "ServiceName": "Reserved Capacity",
@@ -117,7 +122,6 @@ def _origin(charge: FocusCharge, provider: str) -> Row:
         "ChargeDescription": f"{row.contract}: {row.note}" if row.note else row.contract,
         "BillingCurrency": row.currency,
         "x_LedgerKey": row.key,
-        "x_Pool": charge.contract.pool,
     }
 
 
@@ -229,6 +233,10 @@ def _quantities(charge: FocusCharge, moments: int) -> Row:
         "CommitmentDiscountQuantity": _hours(moments),
         "CommitmentDiscountUnit": _COUNTED_IN,
     }
+
+
+def exact_product(quantity: Decimal, price: Decimal) -> str:
+    return _text(_EXACT.multiply(quantity, price))
 
 
 def _hours(moments: int) -> str:

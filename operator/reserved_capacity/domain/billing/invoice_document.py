@@ -35,12 +35,12 @@ def document_of(invoice: Invoice) -> dict[str, Any]:
 
 def _line(line: InvoiceLine, currency: str) -> dict[str, Any]:
     return {
-        "commitment": line.contract,
+        "lot" if line.is_of_lot else "commitment": line.contract,
         "kind": str(line.kind),
         "firstDay": line.first_day.isoformat(),
         "lastDay": line.last_day.isoformat(),
         "days": line.days,
-        "computeUnits": line.compute_units,
+        **({"tokenUnits": line.token_units} if line.is_of_lot else {"computeUnits": line.compute_units}),
         "price": line.price,
         "amount": format_minor(line.amount_minor, currency),
         "drawnDown": format_minor(line.drawn_minor, currency),

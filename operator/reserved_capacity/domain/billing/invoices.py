@@ -18,7 +18,7 @@ from enum import StrEnum
 from itertools import groupby
 from typing import Final
 
-from reserved_capacity.domain.billing.ledger import Book, EntryKind, Transaction
+from reserved_capacity.domain.billing.ledger import LOT_PREFIX, Book, EntryKind, Transaction
 from reserved_capacity.domain.billing.months import Month, months_between
 from reserved_capacity.domain.terms import start_of
 
@@ -37,7 +37,7 @@ class InvoiceKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class InvoiceLine:
-    """Rows of one contract and kind with the same CU and price; a price that changes makes a second line.
+    """Rows of one contract and kind with the same units and price; a price that changes makes a second line.
 
     `earlier`: days of a month that was closed already. `drawn_minor` is the part of the amount that was paid in advance.
     """
@@ -53,6 +53,11 @@ class InvoiceLine:
     drawn_minor: int = 0
     earlier: bool = False
     note: str = ""
+    token_units: int = 0
+
+    @property
+    def is_of_lot(self) -> bool:
+        return self.contract.startswith(LOT_PREFIX)
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,9 +143,9 @@ def _lines(rows: Sequence[Transaction], month: Month) -> tuple[InvoiceLine, ...]
     return tuple(lines)
 
 
-def _line_key(row: Transaction, *, earlier: bool) -> tuple[str, EntryKind, bool, int, str, str]:
+def _line_key(row: Transaction, *, earlier: bool) -> tuple[str, EntryKind, bool, int, int, str, str]:
     own = "" if row.kind in _SUMMED else row.key
-    return (row.contract, row.kind, earlier, row.compute_units, row.price, own)
+    return (row.contract, row.kind, earlier, row.compute_units, row.token_units, row.price, own)
 
 
 def _line(rows: Sequence[Transaction], month: Month) -> InvoiceLine:
@@ -156,7 +161,8 @@ def _line(rows: Sequence[Transaction], month: Month) -> InvoiceLine:
         amount_minor=sum(row.amount_minor for row in rows),
         drawn_minor=sum(map(_drawn, rows)),
         earlier=first.day < month.start,
-        note="" if first.kind in _SUMMED else first.note,
+        note="" if first.kind in _SUMMED and not first.is_of_lot else first.note,
+        token_units=first.token_units,
     )
 
 

@@ -9,6 +9,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import date
 from enum import StrEnum
+from typing import Final
+
+LOT_PREFIX: Final = "lot:"
+"""What the id of a lot of token units begins with. An order reference has no colon, so none is taken for a lot."""
 
 
 class EntryKind(StrEnum):
@@ -51,6 +55,7 @@ class Transaction:
 
     `amount_minor` is what the row is about, as a customer reads it: positive for charges, negative for credits. `note` is
     a sentence for people; `price` the price of a CU and month (of a unit and day) that the amount was computed from.
+    `compute_units` are those of a commitment, `token_units` those of a lot.
     """
 
     contract: str
@@ -63,6 +68,11 @@ class Transaction:
     compute_units: int = 0
     price: str = ""
     note: str = ""
+    token_units: int = 0
+
+    @property
+    def is_of_lot(self) -> bool:
+        return self.contract.startswith(LOT_PREFIX)
 
     @property
     def key(self) -> str:

@@ -41,7 +41,7 @@ class TokensAccepted(Reason):
         "MinimumTermNotReached",
         FALSE,
         "The reduction would take units that are still inside their minimum term; the entitlement stays as it was.",
-        "Repeat the reduction from the date in the message.",
+        "Wait: the units are removed at the date in the message, unless spec.units is put back before.",
     )
     NOT_SUPPORTED_YET = (
         "NotSupportedYet",

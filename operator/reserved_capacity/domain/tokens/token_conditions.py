@@ -1,0 +1,130 @@
+"""What a TokenUnitReservation says of itself: one function per condition, one reducer for Ready (api.md)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Final
+
+from reserved_capacity.domain.conditions import ConditionValue, condition
+from reserved_capacity.domain.lifecycle import Lifecycle, LifecycleDates, lifecycle_of
+from reserved_capacity.domain.reasons.base import ConditionStatus, Ready
+from reserved_capacity.domain.reasons.instance import SnapshotSupported
+from reserved_capacity.domain.reasons.tokens import CapacityBacked, LimitPublished, TokensAccepted
+from reserved_capacity.domain.tokens.orders import Kept
+
+RETIRING_SOON: Final = timedelta(days=90)
+
+
+@dataclass(frozen=True, slots=True)
+class TokenRefusal:
+    """Why nothing more is bought; what is bought already stays."""
+
+    reason: TokensAccepted
+    message: str
+
+
+def tokens_accepted(refusal: TokenRefusal | None, kept: Sequence[Kept]) -> ConditionValue:
+    if refusal is not None:
+        return condition("Accepted", refusal.reason, refusal.message)
+    if kept:
+        parts = " and ".join(
+            f"{each.units} {each.direction.lower()} units until {each.until}T00:00:00Z" for each in kept
+        )
+        return condition(
+            "Accepted",
+            TokensAccepted.MINIMUM_TERM_NOT_REACHED,
+            f"the minimum term is not over: {parts} are kept, and the entitlement with them; they are removed then, "
+            "unless spec.units is put back before",
+        )
+    return condition("Accepted", TokensAccepted.ACCEPTED, "the order is complete and can be fulfilled")
+
+
+@dataclass(frozen=True, slots=True)
+class FleetReport:
+    """The fleet of one snapshot against what is sold of it.
+
+    `need_cu` carry what is sold, `have_cu` are those that the fleet's instance holds and the pool has idle. `pool` is
+    namespace/name, empty where the offering names none; `missing` says what is not there at all.
+    """
+
+    snapshot: str
+    pool: str
+    instance: str
+    wanted: int
+    available: int
+    need_cu: int
+    have_cu: int
+    missing: str = ""
+
+
+def capacity_backed(report: FleetReport | None, *, carried: bool, started: bool) -> ConditionValue:
+    """`carried`: all that the reservation bought is granted on its snapshot, and served. `started`: it counted before."""
+    if carried or report is None:
+        served = (
+            f"{report.available} instances of {report.instance} carry what is sold" if report else "nothing is sold"
+        )
+        return condition("CapacityBacked", CapacityBacked.BACKED, served)
+    kept = "; what counted before goes on counting" if started else "; it counts, and is charged, from then on"
+    if report.missing:
+        return condition("CapacityBacked", CapacityBacked.INSUFFICIENT_CAPACITY, f"{report.missing}{kept}")
+    if report.need_cu > report.have_cu:
+        return condition(
+            "CapacityBacked",
+            CapacityBacked.INSUFFICIENT_CAPACITY,
+            f"need {report.need_cu} CU for what is sold of {report.snapshot}, have {report.have_cu} in pool {report.pool}: "
+            f"add {report.need_cu - report.have_cu} CU to it{kept}",
+        )
+    return condition(
+        "CapacityBacked",
+        CapacityBacked.FLEET_STARTING,
+        f"{report.available} of {report.wanted} instances of ModelInstance {report.instance} serve; wait{kept}",
+    )
+
+
+def limit_published(failure: str | None, revision: int | None, place: str) -> ConditionValue:
+    """`revision` is the one that was read back from `place`; None: not yet."""
+    if failure or revision is None:
+        return condition(
+            "LimitPublished",
+            LimitPublished.PUBLISHING,
+            f"the limit is being written to {place}" + (f": {failure}" if failure else ""),
+        )
+    return condition("LimitPublished", LimitPublished.PUBLISHED, f"{place} has it, in revision {revision}")
+
+
+def snapshot_supported(snapshot: str, dates: LifecycleDates, replacement: str, *, now: datetime) -> ConditionValue:
+    """From the day a date is known it is said (S8)."""
+    lifecycle = lifecycle_of(dates, now=now)
+    instead = f"; set spec.snapshot to {replacement}" if replacement else ""
+    when = f" retires at {dates.retires_at:%Y-%m-%dT%H:%M:%SZ}" if dates.retires_at is not None else ""
+    if lifecycle is Lifecycle.RETIRED:
+        return _supported(SnapshotSupported.RETIRED, f"{snapshot} is past its retirement; nothing is stopped{instead}")
+    if dates.retires_at is not None and dates.retires_at - now <= RETIRING_SOON:
+        return _supported(SnapshotSupported.RETIRING_SOON, f"{snapshot}{when}{instead}")
+    if lifecycle is Lifecycle.DEPRECATED:
+        return _supported(SnapshotSupported.DEPRECATED, f"{snapshot} is deprecated{when and f' and{when}'}{instead}")
+    if lifecycle is Lifecycle.PREVIEW:
+        return _supported(SnapshotSupported.PREVIEW, f"{snapshot} is not generally available yet")
+    deprecated = f", deprecated from {dates.deprecated_from}" if dates.deprecated_from is not None else ""
+    retires = f",{when}" if when else ""
+    return _supported(SnapshotSupported.ACTIVE, f"{snapshot} is current{deprecated}{retires}")
+
+
+def _supported(reason: SnapshotSupported, message: str) -> ConditionValue:
+    return condition("SnapshotSupported", reason, message)
+
+
+def ready(conditions: Sequence[ConditionValue], summary: str) -> ConditionValue:
+    """The first of those that count which is not True decides."""
+    for value in conditions:
+        if value.status is not ConditionStatus.TRUE:
+            return ConditionValue("Ready", value.status, value.reason, value.message)
+    return ConditionValue("Ready", ConditionStatus.TRUE, Ready.READY.value, summary)
+
+
+def next_lifecycle_notice(dates: LifecycleDates, *, now: datetime) -> datetime | None:
+    """When RetiringSoon begins."""
+    at = dates.retires_at - RETIRING_SOON if dates.retires_at is not None else None
+    return at if at is not None and at > now else None
