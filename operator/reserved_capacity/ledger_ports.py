@@ -21,6 +21,9 @@ from reserved_capacity.domain.billing.history import Presence
 from reserved_capacity.domain.billing.intervals import Interval
 from reserved_capacity.domain.billing.ledger import Transaction
 from reserved_capacity.domain.billing.posted import DueContract, PostedContract
+from reserved_capacity.domain.tokens.charges import DueLot, PostedLot
+from reserved_capacity.domain.tokens.lots import Lot, ReservationName
+from reserved_capacity.domain.tokens.prices import UnitPrice
 
 Document = Mapping[str, Any]
 """A JSON object. Money in it is a decimal string."""
@@ -334,7 +337,35 @@ class Outbox(Protocol):
     async def halts(self) -> tuple[Halt, ...]: ...
 
 
-class Ledger(Agreements, Postings, Invoices, Outbox, Protocol):
+class Lots(Protocol):
+    """What was bought by the token unit, and what is posted of it (ADR 0040). What `Agreements` says of moments holds here."""
+
+    async def lots(self, *, account: str | None = None, reservation: ReservationName | None = None) -> tuple[Lot, ...]:
+        """Lots that match everything given, by id; their cuts in the order in which they were recorded."""
+
+    async def register_lots(self, given: Sequence[Lot]) -> tuple[Lot, ...]:
+        """Have these lots in the books; what stands there afterwards, in the order given.
+
+        What is not there is inserted. Of what is there a billing_start that is None is set, and cuts with new numbers are
+        added: whoever comes second gets back what the first one wrote. A cut goes on record as not before the day after
+        the lot's last posted one, whatever the clock says.
+        """
+
+    async def record_unit_prices(self, prices: Sequence[UnitPrice]) -> None:
+        """Add the list prices that are not there: all the same but for `seen_at` is the same."""
+
+    async def unit_prices(self, price_book: str) -> tuple[UnitPrice, ...]:
+        """All list prices of token units of a price book that were ever seen."""
+
+    async def due_lots(self, today: date, *, after: str = "", limit: int = PAGE) -> tuple[DueLot, ...]:
+        """Lots with a day before `today` that is to be charged and is not, by id, at most `limit` of those behind `after`.
+        Fewer than `limit`: there are no more."""
+
+    async def posted_lots(self, names: Sequence[str]) -> tuple[PostedLot, ...]:
+        """These lots with what is posted of them, computed from the rows; unknown ones are left out."""
+
+
+class Ledger(Agreements, Postings, Lots, Invoices, Outbox, Protocol):
     """The books. One database a cluster; any number of operators."""
 
 

@@ -11,6 +11,7 @@ from reserved_capacity.adapters.database.engine import Database
 from reserved_capacity.adapters.database.ledger import SqlLedger
 from reserved_capacity.ledger_ports import Ledger
 from tests.contract.ledger_port import LedgerContract
+from tests.contract.lots_port import LotsContract
 from tests.fakes.ledger import FakeLedger
 
 
@@ -31,4 +32,8 @@ async def ledger(
 
 
 class TestLedgerPort(LedgerContract):
+    pass
+
+
+class TestLots(LotsContract):
     pass

@@ -32,6 +32,7 @@ from reserved_capacity.ledger_ports import (
     PoolName,
     TermId,
 )
+from tests.fakes.lots import FakeLots
 
 _LEARNT = ("provision_by", "fully_provisioned_at", "first_provisioned_at", "billing_start")
 
@@ -45,10 +46,11 @@ class _Report:
     event: Event
 
 
-class FakeLedger:
+class FakeLedger(FakeLots):
     """`failure`: what every call raises while it is set, as if the database were away."""
 
     def __init__(self) -> None:
+        super().__init__()
         self.failure: LedgerError | None = None
         self._contracts: dict[TermId, Contract] = {}
         self._sightings: dict[tuple[Any, ...], PriceSighting] = {}
@@ -179,12 +181,15 @@ class FakeLedger:
         return tuple(self._posted(self._contracts[term]) for term in terms if term in self._contracts)
 
     def _posted(self, contract: Contract) -> PostedContract:
-        rows: dict[EntryKind, int] = {}
-        amounts: dict[EntryKind, int] = {}
-        books: dict[Book, int] = {}
         start, end = contract.billing_start, contract.end
         own = [each.transaction for each in self._entries if each.transaction.contract == contract.commitment]
         own = [each for each in own if start is not None and end is not None and start <= each.day < end]
+        return PostedContract(contract, self._sums(own))
+
+    def _sums(self, own: Sequence[Transaction]) -> Posted:
+        rows: dict[EntryKind, int] = {}
+        amounts: dict[EntryKind, int] = {}
+        books: dict[Book, int] = {}
         for each in own:
             rows[each.kind] = rows.get(each.kind, 0) + 1
             amounts[each.kind] = amounts.get(each.kind, 0) + each.amount_minor
@@ -193,7 +198,7 @@ class FakeLedger:
         days = sorted(each.day for each in own if each.kind is EntryKind.CHARGE)
         first, last = (days[0], days[-1]) if days else (None, None)
         through = max((each.day for each in own if each.kind is not EntryKind.CORRECTION), default=None)
-        return PostedContract(contract, Posted(rows, amounts, books, first, last, through))
+        return Posted(rows, amounts, books, first, last, through)
 
     async def append(self, transactions: Sequence[Transaction], *, now: datetime) -> tuple[Entry, ...]:
         self._answer()

@@ -11,6 +11,7 @@ import os
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,11 @@ from reserved_capacity.domain.billing.contracts import Payment
 from reserved_capacity.domain.billing.focus import COLUMNS, FocusCharge, Row, focus_rows
 from reserved_capacity.domain.billing.months import Month
 from reserved_capacity.domain.billing.usage import held_on
+from reserved_capacity.domain.tokens.charges import plan_lot_days
+from reserved_capacity.domain.tokens.lot_focus import FocusLot, lot_focus_row
+from reserved_capacity.domain.tokens.prices import UnitPrices
 from tests.unit.domain.contracts import contract, held, on, provisioned, seen, utc
+from tests.unit.domain.lots import bought
 
 _SUPPORTED = (
     "ACCOUNT_NAMING_SUPPORTED,BILLING_BASED_ON_PROVISIONED_RESOURCES_SUPPORTED,CAPACITY_RESERVATION_SUPPORTED,"
@@ -33,6 +38,9 @@ _SUPPORTED = (
 # holds for all rows (all are on an invoice), this one cannot, and the rule above the two passes.
 _HALVES = {"InvoiceId-C-004-C"}
 _MALFORMED = ("CapacityReservationStatus-C-003-C", "CapacityReservationStatus-C-004-C")
+# Its condition is the wrong way round: it asks for a status where there is no commitment discount, which the rule before it
+# forbids. No export that has rows of both kinds can pass as it is.
+_INVERTED = "CommitmentDiscountStatus-C-004-C"
 MONTH = Month(2026, 6)
 
 
@@ -78,13 +86,17 @@ def _export() -> list[Row]:
             use = held_on([monthly, prepaid], holdings, row.day)
             charge = FocusCharge(each, row, MONTH, price, f"acme-USD-{MONTH}", use.get(each.commitment, {}))
             rows += focus_rows(charge, provider="Example AI")
+    for lot in (replace(each, billing_start=on("2026-06-02")) for each in bought()):
+        for row in plan_lot_days(lot, UnitPrices(), posted_through=None, today=MONTH.end):
+            rows.append(
+                lot_focus_row(FocusLot(lot, row, MONTH, lot.ordered_price, f"acme-USD-{MONTH}"), provider="Example AI")
+            )
     return rows
 
 
 def _rules(python: str, into: Path) -> Path:
-    """The validator's rules, with the conditions of two rules put right that 2.2.1 has in a form it does not read.
-
-    As they are, one asks that CapacityReservationStatus is always null, the other that it never is.
+    """The validator's rules, with the conditions of three rules put right: two that 2.2.1 has in a form it does not read,
+    so that one asks that CapacityReservationStatus is always null and the other that it never is, and _INVERTED.
     """
     where = "import focus_validator, pathlib; print(pathlib.Path(focus_validator.__file__).parent / 'rules')"
     home = Path(subprocess.run([python, "-c", where], capture_output=True, text=True, check=True).stdout.strip())
@@ -94,6 +106,13 @@ def _rules(python: str, into: Path) -> Path:
             criteria = model["ModelRules"][name]["ValidationCriteria"]
             wrong = criteria["Condition"].pop("AND")
             criteria["Condition"] = {"CheckFunction": "AND", "Items": wrong if isinstance(wrong, list) else [wrong]}
+        model["ModelRules"][_INVERTED]["ValidationCriteria"]["Condition"] = {
+            "CheckFunction": "AND",
+            "Items": [
+                {"CheckFunction": "CheckNotValue", "ColumnName": "CommitmentDiscountId", "Value": None},
+                {"CheckFunction": "CheckValue", "ColumnName": "ChargeCategory", "Value": "Usage"},
+            ],
+        }
         (into / source.name).write_text(json.dumps(model))
     return home
 

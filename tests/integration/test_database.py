@@ -8,6 +8,7 @@ import sqlite3
 import time
 from collections.abc import AsyncIterator, Callable
 from datetime import timedelta
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from reserved_capacity.adapters.database.engine import Database, DatabaseUrlErro
 from reserved_capacity.adapters.database.ledger import SqlLedger
 from reserved_capacity.adapters.database.schema import metadata
 from reserved_capacity.domain.billing.contracts import Reduction
+from reserved_capacity.domain.tokens.prices import UnitPrice
 from reserved_capacity.ledger_ports import (
     LedgerError,
     LedgerFull,
@@ -31,6 +33,7 @@ from reserved_capacity.ledger_ports import (
     TermId,
 )
 from tests.contract.ledger_port import NOW, POOL, charge, closed, contract, day, gather, held, invoice, shortfall
+from tests.unit.domain.lots import INPUT, at, bought, ordered, wish
 
 Open = Callable[[], Database]
 
@@ -68,6 +71,8 @@ async def fill(database: Database) -> SqlLedger:
     ledger = SqlLedger(database)
     await ledger.register([contract(reductions=(Reduction(day(40), 300, NOW),))])
     await ledger.append([charge(1), charge(2)], now=NOW)
+    await ledger.register_lots(ordered(wish(1), bought(3, 0), at("03-20T10:00:00"))[0])
+    await ledger.record_unit_prices([UnitPrice("usd", "gpt-4.1", INPUT, day(1), Decimal("110.00"), NOW)])
     await ledger.observe(POOL, [held("chat-0")], NOW)
     await ledger.observe(POOL, [held("chat-1")], NOW + timedelta(hours=1))
     await ledger.close_month(closed(3, 2), invoice())
@@ -80,7 +85,7 @@ async def fill(database: Database) -> SqlLedger:
 
 UNBALANCED = (
     "INSERT INTO transactions SELECT contract, day, 'Other', account, number, posted_at, currency, amount_minor, "
-    "receivable_minor, prepaid_minor, revenue_minor + 1, credits_minor, compute_units, price, note FROM transactions"
+    "receivable_minor, prepaid_minor, revenue_minor + 1, credits_minor, compute_units, price, note, token_units FROM transactions"
 )
 
 
@@ -103,6 +108,13 @@ REFUSED = (
     "UPDATE intervals SET compute_units = 1",
     "UPDATE intervals SET until = '2030-01-01T00:00:00.000000Z' WHERE until IS NOT NULL",
     UNBALANCED,
+    "DELETE FROM lots",
+    "UPDATE lots SET units = 9",
+    "UPDATE lots SET billing_start = '2027-01-01'",
+    "DELETE FROM lot_cuts",
+    "UPDATE lot_cuts SET units = 9",
+    "UPDATE unit_prices SET per_unit_day = '1'",
+    "DELETE FROM unit_prices",
 )
 
 

@@ -30,7 +30,10 @@ class RememberingCluster:
         self._store = store
 
     async def get(self, ref: Ref) -> JsonObject | None:
-        """A quorum read, and the store knows the answer."""
+        """A quorum read, and the store knows the answer, if it is of a kind that is watched: of another nobody would tell
+        it that it has gone."""
+        if ref.resource not in WATCHED:
+            return await self._cluster.get(ref)
         before = self._store.get(ref)
         obj = await self._cluster.get(ref)
         self._store.doubts.clear(ref)

@@ -111,7 +111,7 @@ def _learn(connection: Connection, contract: Contract) -> None:
 def record_reductions(connection: Connection, term: TermId, given: Sequence[Reduction]) -> tuple[Reduction, ...]:
     if term not in by_terms(connection, [term]):
         raise LedgerRefused(f"there is no term {term.number} of {term.commitment} to reduce")
-    seen_at = _seen_at(connection)
+    seen_at = seen_no_earlier(connection)
     values = (
         {
             "commitment": term.commitment,
@@ -145,7 +145,7 @@ def last_day(connection: Connection) -> date | None:
     return found
 
 
-def _seen_at(connection: Connection) -> Callable[[datetime], datetime]:
+def seen_no_earlier(connection: Connection) -> Callable[[datetime], datetime]:
     """When something goes on record as seen: not before the end of a day that is posted, whatever the clock says, or that
     day would have had another price in hindsight (domain.billing.pricing)."""
     last = last_day(connection)
@@ -154,7 +154,7 @@ def _seen_at(connection: Connection) -> Callable[[datetime], datetime]:
 
 
 def record_sightings(connection: Connection, given: Sequence[PriceSighting]) -> None:
-    seen_at = _seen_at(connection)
+    seen_at = seen_no_earlier(connection)
     values = (
         {
             "price_book": each.price_book,

@@ -7,7 +7,7 @@ from datetime import UTC, date, datetime
 
 from sqlalchemy import ColumnElement
 
-from reserved_capacity.adapters.database import agreements, billed, postings, reporting
+from reserved_capacity.adapters.database import agreements, billed, lots, postings, reporting
 from reserved_capacity.adapters.database.engine import Database
 from reserved_capacity.adapters.database.statements import chunks
 from reserved_capacity.domain.billing.contracts import Contract, PriceSighting, Reduction
@@ -15,6 +15,9 @@ from reserved_capacity.domain.billing.history import Presence
 from reserved_capacity.domain.billing.intervals import Interval
 from reserved_capacity.domain.billing.ledger import Transaction
 from reserved_capacity.domain.billing.posted import DueContract, PostedContract
+from reserved_capacity.domain.tokens.charges import DueLot, PostedLot
+from reserved_capacity.domain.tokens.lots import Lot, ReservationName
+from reserved_capacity.domain.tokens.prices import UnitPrice
 from reserved_capacity.ledger_ports import (
     PAGE,
     AccountBooks,
@@ -124,6 +127,30 @@ class SqlLedger:
         return await self.database.read(
             lambda connection: postings.entries_page(connection, conditions, after, STREAM_PAGE)
         )
+
+    # ------------------------------------------------------------------------------------------------------------ lots
+
+    async def lots(self, *, account: str | None = None, reservation: ReservationName | None = None) -> tuple[Lot, ...]:
+        conditions = lots.filters(account, reservation)
+        return await self.database.read(lambda connection: lots.find(connection, conditions))
+
+    async def register_lots(self, given: Sequence[Lot]) -> tuple[Lot, ...]:
+        there = await self.database.read(lambda connection: lots.needs_registering(connection, given))
+        if there is not None:
+            return there
+        return await self.database.write(lambda connection: lots.register(connection, given))
+
+    async def record_unit_prices(self, prices: Sequence[UnitPrice]) -> None:
+        await self.database.write(lambda connection: lots.record_prices(connection, prices))
+
+    async def unit_prices(self, price_book: str) -> tuple[UnitPrice, ...]:
+        return await self.database.read(lambda connection: lots.find_prices(connection, price_book))
+
+    async def due_lots(self, today: date, *, after: str = "", limit: int = PAGE) -> tuple[DueLot, ...]:
+        return await self.database.read(lambda connection: lots.find_due(connection, today, after, limit))
+
+    async def posted_lots(self, names: Sequence[str]) -> tuple[PostedLot, ...]:
+        return await self.database.read(lambda connection: lots.find_posted(connection, names))
 
     # -------------------------------------------------------------------------------------------------------- invoices
 

@@ -132,6 +132,28 @@ def _posted(found: Sequence[Any]) -> Posted:
     )
 
 
+def posted_of(connection: Connection, names: Sequence[str]) -> dict[str, Posted]:
+    """Of contracts that have no terms (lots): all of their rows."""
+    sums: dict[str, list[Any]] = {name: [] for name in names}
+    columns = transactions.c
+    for chunk in chunks(names):
+        statement = (
+            select(
+                columns.contract,
+                columns.kind,
+                func.count().label("rows"),
+                func.min(columns.day).label("first"),
+                func.max(columns.day).label("last"),
+                *(func.sum(columns[name]).label(name) for name in ("amount_minor", *dict(rows.BOOK_COLUMNS).values())),
+            )
+            .where(columns.contract.in_(chunk))
+            .group_by(columns.contract, columns.kind)
+        )
+        for row in connection.execute(statement):
+            sums[row.contract].append(row)
+    return {name: _posted(found) for name, found in sums.items()}
+
+
 # ------------------------------------------------------------------------------------------------------------- posting
 
 

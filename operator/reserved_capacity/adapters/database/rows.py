@@ -13,6 +13,8 @@ from reserved_capacity.domain.billing.contracts import Contract, Payment, PriceS
 from reserved_capacity.domain.billing.intervals import Interval, IntervalKind
 from reserved_capacity.domain.billing.ledger import Book, EntryKind, Posting, Transaction
 from reserved_capacity.domain.terms import Term
+from reserved_capacity.domain.tokens.lots import Direction, Lot, LotCut, ReservationName
+from reserved_capacity.domain.tokens.prices import UnitPrice
 from reserved_capacity.ledger_ports import Entry, IssuedInvoice
 
 LEARNT = ("provision_by", "fully_provisioned_at", "first_provisioned_at", "billing_start")
@@ -106,6 +108,7 @@ def transaction_row(row: Transaction, number: int, posted_at: datetime) -> dict[
         "compute_units": row.compute_units,
         "price": row.price,
         "note": row.note,
+        "token_units": row.token_units,
     }
 
 
@@ -123,8 +126,60 @@ def entry(row: Row[Any]) -> Entry:
         compute_units=row.compute_units,
         price=row.price,
         note=row.note,
+        token_units=row.token_units,
     )
     return Entry(row.number, row.posted_at, transaction)
+
+
+def lot_row(lot: Lot) -> dict[str, Any]:
+    return {
+        "id": lot.id,
+        "number": lot.number,
+        "direction": str(lot.direction),
+        "account": lot.account,
+        "namespace": lot.reservation.namespace,
+        "reservation": lot.reservation.name,
+        "offering": lot.offering,
+        "price_book": lot.price_book,
+        "currency": lot.currency,
+        "units": lot.units,
+        "unit_tpm": lot.unit_tpm,
+        "minimum_days": lot.minimum_days,
+        "ordered_price": price_text(lot.ordered_price),
+        "purchased_at": lot.purchased_at,
+        "billing_start": lot.billing_start,
+    }
+
+
+def lot(row: Row[Any], cuts: tuple[LotCut, ...]) -> Lot:
+    return Lot(
+        id=row.id,
+        number=row.number,
+        direction=Direction(row.direction),
+        account=row.account,
+        reservation=ReservationName(row.namespace, row.reservation),
+        offering=row.offering,
+        price_book=row.price_book,
+        currency=row.currency,
+        units=row.units,
+        unit_tpm=row.unit_tpm,
+        minimum_days=row.minimum_days,
+        ordered_price=Decimal(row.ordered_price),
+        purchased_at=row.purchased_at,
+        billing_start=row.billing_start,
+        cuts=cuts,
+    )
+
+
+def unit_price(row: Row[Any]) -> UnitPrice:
+    return UnitPrice(
+        row.price_book,
+        row.offering,
+        Direction(row.direction),
+        row.effective_from,
+        Decimal(row.per_unit_day),
+        row.seen_at,
+    )
 
 
 def invoice(row: Row[Any]) -> IssuedInvoice:

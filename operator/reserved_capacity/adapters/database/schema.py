@@ -195,11 +195,55 @@ transactions = _table(
     Column("compute_units", Whole, nullable=False),
     Column("price", Word, nullable=False),
     Column("note", Text, nullable=False),
+    Column("token_units", Whole, nullable=False, server_default=text("0")),
     PrimaryKeyConstraint("contract", "day", "kind"),
     CheckConstraint(
         "receivable_minor + prepaid_minor + revenue_minor + credits_minor = 0", name="debits_equal_credits"
     ),
     Index("transactions_of_account", "account", "day", "number"),
+)
+
+lots = _table(
+    "lots",
+    Column("id", Word, primary_key=True),
+    Column("number", Whole, nullable=False),
+    Column("direction", Word, nullable=False),
+    Column("account", Word, nullable=False),
+    Column("namespace", Word, nullable=False),
+    Column("reservation", Word, nullable=False),
+    Column("offering", Word, nullable=False),
+    Column("price_book", Word, nullable=False),
+    Column("currency", Word, nullable=False),
+    Column("units", Whole, nullable=False),
+    Column("unit_tpm", Whole, nullable=False),
+    Column("minimum_days", Whole, nullable=False),
+    Column("ordered_price", Word, nullable=False),
+    Column("purchased_at", Moment, nullable=False),
+    Column("billing_start", Day),
+    Index("lots_of_account", "account"),
+    Index("lots_of_reservation", "namespace", "reservation"),
+)
+
+lot_cuts = _table(
+    "lot_cuts",
+    Column("lot", Word, nullable=False),
+    Column("number", Whole, nullable=False),
+    Column("at", Day, nullable=False),
+    Column("units", Whole, nullable=False),
+    Column("seen_at", Moment, nullable=False),
+    PrimaryKeyConstraint("lot", "number"),
+    ForeignKeyConstraint(["lot"], ["lots.id"]),
+)
+
+unit_prices = _table(
+    "unit_prices",
+    Column("price_book", Word, nullable=False),
+    Column("offering", Word, nullable=False),
+    Column("direction", Word, nullable=False),
+    Column("effective_from", Day, nullable=False),
+    Column("per_unit_day", Word, nullable=False),
+    Column("seen_at", Moment, nullable=False),
+    PrimaryKeyConstraint("price_book", "offering", "direction", "effective_from", "per_unit_day"),
 )
 
 notices = _table(

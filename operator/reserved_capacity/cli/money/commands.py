@@ -16,6 +16,7 @@ from reserved_capacity.cli.connection import connected, default_namespace
 from reserved_capacity.cli.errors import CliError
 from reserved_capacity.cli.kubeconfig import choose
 from reserved_capacity.cli.money.estimating import estimate_table, estimates, rows, wants
+from reserved_capacity.cli.money.estimating_units import unit_estimates, unit_rows, unit_table
 from reserved_capacity.cli.money.reading import day_of, focus_of, invoices_of, opened, statement
 from reserved_capacity.cli.money.rendering import (
     focus_csv,
@@ -85,16 +86,19 @@ async def estimate(place: Place, path: Path, first_day: str, format_: str) -> No
     async with connected(choice) as reader:
         progress = Progress(reader.server)
         world = await shown(read(reader, wants(), progress), progress)
-    found = estimates(world, given, day_of(first_day, "--first-day"))
+    first = day_of(first_day, "--first-day")
+    found, units = estimates(world, given, first), unit_estimates(world, given, first)
     if format_ == "table":
-        _show(estimate_table(found))
-    elif format_ == "csv":
-        print(
-            plain_csv([{k: v for k, v in row.items() if k not in ("months", "invoices")} for row in rows(found)]),
-            end="",
-        )
+        for table in (estimate_table(found) if found else None, unit_table(units) if units else None):
+            if table is not None:
+                _show(table)
+        return
+    documents = [*rows(found), *unit_rows(units)]
+    if format_ == "csv":
+        flat = [{k: v for k, v in row.items() if k not in ("months", "invoices")} for row in documents]
+        print(plain_csv(flat), end="")
     else:
-        _write(rows(found), format_)
+        _write(documents, format_)
 
 
 def _show(table: Table) -> None:

@@ -19,7 +19,7 @@ from reserved_capacity.domain.billing.estimate import Estimate, Order, estimate
 from reserved_capacity.domain.billing.money import format_minor, format_price
 from reserved_capacity.domain.orders import PriceEntry, list_price
 from reserved_capacity.domain.terms import RenewalPolicy
-from reserved_capacity.ports import COMPUTE_UNIT_POOLS, PRICE_BOOKS, Ref
+from reserved_capacity.ports import COMPUTE_UNIT_POOLS, MODEL_OFFERINGS, PRICE_BOOKS, TOKEN_UNIT_RESERVATIONS, Ref
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +35,12 @@ class Estimated:
 
 
 def wants() -> list[Want]:
-    return [Want(PRICE_BOOKS), Want(COMPUTE_UNIT_POOLS, optional=True)]
+    return [
+        Want(PRICE_BOOKS),
+        Want(COMPUTE_UNIT_POOLS, optional=True),
+        Want(MODEL_OFFERINGS, optional=True),
+        Want(TOKEN_UNIT_RESERVATIONS, optional=True),
+    ]
 
 
 def estimates(world: World, given: Given, first_day: date | None) -> tuple[Estimated, ...]:
@@ -44,8 +49,8 @@ def estimates(world: World, given: Given, first_day: date | None) -> tuple[Estim
     books = {obj["metadata"]["name"]: PriceBook.parse(obj) for obj in world.store.all(PRICE_BOOKS)}
     books |= {each.ref.name: PriceBook.parse(each.body) for each in given.documents if each.ref.resource == PRICE_BOOKS}
     pools = [each for each in given.documents if each.ref.resource == COMPUTE_UNIT_POOLS]
-    if not pools:
-        raise CliError("there is no ComputeUnitPool in the files: nothing is bought")
+    if not pools and not any(each.ref.resource == TOKEN_UNIT_RESERVATIONS for each in given.documents):
+        raise CliError("there is neither a ComputeUnitPool nor a TokenUnitReservation in the files: nothing is bought")
     found: list[Estimated] = []
     for each in pools:
         pool, live = ComputeUnitPool.parse(each.body), world.store.get(each.ref)

@@ -11,6 +11,7 @@ from pathlib import Path
 from reserved_capacity.adapters.database.engine import Database, DatabaseUrlError
 from reserved_capacity.adapters.database.ledger import SqlLedger
 from reserved_capacity.cli.errors import CliError
+from reserved_capacity.cli.money.lots import LotBooks
 from reserved_capacity.domain.billing.audit import AuditedBooks, Finding, audit
 from reserved_capacity.domain.billing.contracts import Contract
 from reserved_capacity.domain.billing.focus import FocusCharge, Row, focus_rows
@@ -81,7 +82,9 @@ async def statement(ledger: SqlLedger, account: str, since: date | None, until: 
     if not contracts and not await ledger.books(account=account):
         raise CliError(f"the books have no account {account!r}")
     entries = tuple([each async for each in ledger.entries(account=account, since=since, until=until)])
-    return Statement(account, entries, await _audited(ledger, contracts))
+    lots = await LotBooks.read(ledger, account)
+    findings = (*await _audited(ledger, contracts), *await lots.findings(ledger))
+    return Statement(account, entries, findings)
 
 
 async def _audited(ledger: SqlLedger, contracts: Sequence[Contract]) -> tuple[Finding, ...]:
@@ -106,7 +109,7 @@ async def _audited(ledger: SqlLedger, contracts: Sequence[Contract]) -> tuple[Fi
 
 async def focus_of(ledger: SqlLedger, account: str, month: Month) -> tuple[Row, ...]:
     """The FOCUS rows of the days of a month, with the numbers of their invoices where these are made."""
-    contracts = await ledger.contracts(account=account)
+    contracts, lots = await ledger.contracts(account=account), await LotBooks.read(ledger, account)
     issued = await ledger.invoices(account=account, month=month.start)
     numbers = {(each.currency, str(each.document["kind"])): each.number for each in issued}
     entries = [each async for each in ledger.entries(account=account, since=month.start, until=month.end)]
@@ -116,6 +119,9 @@ async def focus_of(ledger: SqlLedger, account: str, month: Month) -> tuple[Row, 
     rows: list[Row] = []
     for entry in entries:
         row = entry.transaction
+        if row.is_of_lot:
+            rows += lots.focus_rows(row, month, numbers.get((row.currency, "Monthly")), PROVIDER)
+            continue
         contract = next(
             (each for each in reversed(contracts) if each.commitment == row.contract and runs_on(each, row.day)), None
         )

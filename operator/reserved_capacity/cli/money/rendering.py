@@ -13,6 +13,7 @@ from rich.table import Table
 
 from reserved_capacity.domain.billing.audit import Finding
 from reserved_capacity.domain.billing.focus import COLUMNS, Row
+from reserved_capacity.domain.billing.ledger import Transaction
 from reserved_capacity.domain.billing.money import format_minor
 from reserved_capacity.ledger_ports import Document, Entry
 
@@ -25,7 +26,7 @@ def invoice_table(document: Document) -> Table:
     table = Table(box=box.SIMPLE_HEAD, title=f"{document['kind']} invoice {document['number']}", title_justify="left")
     for name, justify in (("CONTRACT", "left"), ("KIND", "left"), ("FROM", "left"), ("THROUGH", "left")):
         table.add_column(name, justify=justify, no_wrap=True)  # type: ignore[arg-type]
-    for name in ("DAYS", "CU", "PRICE", f"AMOUNT {currency}"):
+    for name in ("DAYS", "UNITS", "PRICE", f"AMOUNT {currency}"):
         table.add_column(name, justify="right", no_wrap=True)
     for line in document["lines"]:
         table.add_row(*_cells(line))
@@ -48,28 +49,45 @@ def totals(document: Document) -> list[tuple[str, str]]:
 
 def _cells(line: Mapping[str, Any]) -> tuple[str, ...]:
     return (
-        str(line["commitment"]),
+        contract_of(line),
         f"{line['kind']} (earlier month)" if line.get("earlier") else str(line["kind"]),
         str(line["firstDay"]),
         str(line["lastDay"]),
         str(line["days"]),
-        str(line["computeUnits"]),
+        units_of(line),
         str(line["price"]),
         str(line["amount"]),
     )
 
 
+def contract_of(line: Mapping[str, Any]) -> str:
+    return str(line["lot"] if "lot" in line else line["commitment"])
+
+
+def units_of(line: Mapping[str, Any]) -> str:
+    """Compute units, or token units, which are told apart by their contract and their price."""
+    return str(line["tokenUnits"] if "lot" in line else line["computeUnits"])
+
+
 def ledger_table(entries: Sequence[Entry], findings: Sequence[Finding]) -> Table:
     """Rows by day, the sum of them, and what an audit finds."""
     table = Table(box=box.SIMPLE_HEAD)
-    for name in ("NO", "DAY", "CONTRACT", "KIND", "CU", "PRICE", "AMOUNT", "CURRENCY", "NOTE"):
-        table.add_column(name, justify="right" if name in ("NO", "CU", "PRICE", "AMOUNT") else "left", no_wrap=True)
+    for name in ("NO", "DAY", "CONTRACT", "KIND", "UNITS", "PRICE", "AMOUNT", "CURRENCY", "NOTE"):
+        table.add_column(name, justify="right" if name in ("NO", "UNITS", "PRICE", "AMOUNT") else "left", no_wrap=True)
     for entry in entries:
         row = entry.transaction
         amount = format_minor(row.amount_minor, row.currency)
-        cu = str(row.compute_units or "")
+        units = str(row.compute_units or row.token_units or "")
         table.add_row(
-            str(entry.number), str(row.day), row.contract, str(row.kind), cu, row.price, amount, row.currency, row.note
+            str(entry.number),
+            str(row.day),
+            row.contract,
+            str(row.kind),
+            units,
+            row.price,
+            amount,
+            row.currency,
+            row.note,
         )
     table.add_section()
     for currency in sorted({each.transaction.currency for each in entries}):
@@ -86,12 +104,12 @@ def ledger_document(entries: Sequence[Entry], findings: Sequence[Finding]) -> di
                 "number": each.number,
                 "key": each.transaction.key,
                 "account": each.transaction.account,
-                "commitment": each.transaction.contract,
+                "lot" if each.transaction.is_of_lot else "commitment": each.transaction.contract,
                 "day": each.transaction.day.isoformat(),
                 "kind": str(each.transaction.kind),
                 "amount": format_minor(each.transaction.amount_minor, each.transaction.currency),
                 "currency": each.transaction.currency,
-                "computeUnits": each.transaction.compute_units,
+                **_units(each.transaction),
                 "price": each.transaction.price,
                 "postings": {
                     str(posting.book): format_minor(posting.minor, each.transaction.currency)
@@ -103,6 +121,10 @@ def ledger_document(entries: Sequence[Entry], findings: Sequence[Finding]) -> di
         ],
         "findings": [{"key": each.key, "flaw": str(each.flaw), "message": each.message} for each in findings],
     }
+
+
+def _units(row: Transaction) -> dict[str, int]:
+    return {"tokenUnits": row.token_units} if row.is_of_lot else {"computeUnits": row.compute_units}
 
 
 def focus_csv(rows: Iterable[Row]) -> str:
@@ -117,7 +139,7 @@ def focus_csv(rows: Iterable[Row]) -> str:
 
 def plain_csv(rows: Sequence[Mapping[str, Any]]) -> str:
     text = io.StringIO()
-    names = list(rows[0]) if rows else []
+    names = list(dict.fromkeys(name for row in rows for name in row))
     writer = csv.DictWriter(text, names, lineterminator="\n")
     writer.writeheader()
     for row in rows:
@@ -175,16 +197,16 @@ def _sheet(document: Document) -> str:
     return (
         f'<section><h1>Invoice</h1><p class="sub">Reserved capacity, {escape(str(document["kind"]).lower())}</p>'
         f"<dl>{''.join(f'<dt>{escape(name)}</dt><dd>{escape(str(value))}</dd>' for name, value in facts)}</dl>"
-        '<table><thead><tr><th>Contract</th><th>Period</th><th class="n">Days</th><th class="n">CU</th>'
+        '<table><thead><tr><th>Contract</th><th>Period</th><th class="n">Days</th><th class="n">Units</th>'
         f'<th class="n">Price</th><th class="n">Amount</th></tr></thead><tbody>\n{lines}\n</tbody><tfoot>\n{sums}\n</tfoot></table>'
-        "<footer>Prices are per compute unit and month; a day is charged from 00:00 to 24:00 UTC. Amounts without tax.</footer>"
+        "<footer>Prices are per compute unit and month, of token units per unit and day; a day is charged from 00:00 to 24:00 UTC. Amounts without tax.</footer>"
         "</section>"
     )
 
 
 def _line(line: Mapping[str, Any]) -> str:
     note = str(line.get("note") or "")
-    what = f"{escape(str(line['commitment']))}<br><span class='note'>{escape(str(line['kind']))}"
+    what = f"{escape(contract_of(line))}<br><span class='note'>{escape(str(line['kind']))}"
     what += f", {escape(note)}" if note else ""
     what += ", of an earlier month" if line.get("earlier") else ""
     period = (
@@ -192,7 +214,7 @@ def _line(line: Mapping[str, Any]) -> str:
     )
     return (
         f"<tr><td>{what}</span></td><td>{escape(period)}</td><td class='n'>{line['days']}</td>"
-        f"<td class='n'>{line['computeUnits']}</td><td class='n'>{escape(_grouped(str(line['price'])))}</td>"
+        f"<td class='n'>{units_of(line)}</td><td class='n'>{escape(_grouped(str(line['price'])))}</td>"
         f"<td class='n'>{escape(_grouped(str(line['amount'])))}</td></tr>"
     )
 
