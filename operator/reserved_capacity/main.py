@@ -51,7 +51,7 @@ from reserved_capacity.store import Store
 
 log = structlog.get_logger(__name__)
 
-Build = Callable[[Cluster, Store, Clock, Callable[[Key], None], Billing | None], Mapping[str, Reconciler]]
+Build = Callable[[Cluster, Store, Clock, Callable[[Key], None], Billing | None, str], Mapping[str, Reconciler]]
 
 EXIT_OK = 0
 EXIT_FAILED = 1
@@ -177,7 +177,9 @@ class Operator:
     async def _start(self) -> None:
         # Kopf looks only once for what the API server serves: not before every resource is there.
         await self.resync.first()
-        self.loop.reconcilers = self._build(await self._books.open() if self._books is not None else None)
+        self.loop.reconcilers = self._build(
+            await self._books.open() if self._books is not None else None, self.namespace
+        )
         self._kopf = list(
             await kopf.spawn_tasks(
                 registry=self.registry,

@@ -25,6 +25,7 @@ from reserved_capacity.ports import (
     CONTROLLER_REVISIONS,
     ENDPOINT_SLICES,
     MODEL_INSTANCES,
+    MODEL_OFFERINGS,
     PODS,
     TOKEN_UNIT_RESERVATIONS,
     JsonObject,
@@ -92,12 +93,20 @@ def _by_pool(obj: JsonObject) -> Iterable[Hashable]:
     return ((obj["metadata"].get("namespace", ""), pool) for pool in _spec_field("poolRef")(obj))
 
 
+def _by_fleet(obj: JsonObject) -> Iterable[Hashable]:
+    fleet = ((obj.get("spec") or {}).get("tokenUnits") or {}).get("fleet") or {}
+    pool = fleet.get("poolRef")
+    return ((pool["namespace"], pool["name"]),) if pool else ()
+
+
 # Key: (namespace, name of the ModelInstance), for everything that carries the label.
 BY_INSTANCE = Index("by-instance", frozenset({*CHILD_KINDS, PODS, ENDPOINT_SLICES}), _by_instance)
 # Key: (namespace, name of the pool).
 INSTANCES_BY_POOL = Index("instances-by-pool", frozenset({MODEL_INSTANCES}), _by_pool)
 # Key: name of the offering.
 BY_OFFERING = Index("by-offering", frozenset({MODEL_INSTANCES, TOKEN_UNIT_RESERVATIONS}), _spec_field("offering"))
+# Key: (namespace, name) of the pool on which the offering's fleet for token units runs.
+BY_FLEET = Index("by-fleet", frozenset({MODEL_OFFERINGS}), _by_fleet)
 # Key: name of the AcceleratorClass.
 POOLS_BY_CLASS = Index("pools-by-class", frozenset({COMPUTE_UNIT_POOLS}), _spec_field("acceleratorClass"))
 # Key: name of the PriceBook.
@@ -111,6 +120,7 @@ STANDARD_INDEXES = (
     BY_INSTANCE,
     INSTANCES_BY_POOL,
     BY_OFFERING,
+    BY_FLEET,
     POOLS_BY_CLASS,
     BY_PRICE_BOOK,
     PODS_BY_NODE,

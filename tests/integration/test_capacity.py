@@ -17,7 +17,6 @@ from reserved_capacity.ports import (
     PODS,
     SERVICES,
     STATEFUL_SETS,
-    TOKEN_UNIT_RESERVATIONS,
     Ref,
 )
 from tests.integration.world import World, pool
@@ -178,15 +177,6 @@ async def test_suspend_stops_the_pods_and_keeps_the_units(world: World) -> None:
     world.edit_instance("chat", {"suspend": False})
     await world.settle()
     assert sorted(world.pods()) == ["chat-0-0", "chat-1-0"]
-
-
-async def test_token_units_say_that_they_are_not_built(world: World) -> None:
-    spec = {"account": "acme", "priceBookRef": "usd", "offering": "gpt-4.1", "snapshot": "s", "units": {"input": 1}}
-    world.cluster.user_create(TOKEN_UNIT_RESERVATIONS, {"metadata": {"name": "t", "namespace": "acme"}, "spec": spec})
-    await world.settle()
-    status, reason, message = world.condition(TOKEN_UNIT_RESERVATIONS, "t", "Accepted")
-    assert (status, reason) == ("False", "NotSupportedYet")
-    assert "spec.units" in message
 
 
 async def test_a_foreign_service_of_that_name_is_name_taken_and_left_alone(world: World) -> None:

@@ -11,7 +11,18 @@ from reserved_capacity.queue import Key
 from reserved_capacity.reconcilers import capacity, catalogue, instance, pool
 from reserved_capacity.reconcilers.billing import agreements, close, delivery
 from reserved_capacity.reconcilers.billing.board import AGREEMENTS, CLOSE, DELIVERY, Billing
-from reserved_capacity.reconcilers.context import CAPACITY, INSTANCE, OFFERING, POOL, PRICE_BOOK, TOKENS, Context
+from reserved_capacity.reconcilers.context import (
+    CAPACITY,
+    INSTANCE,
+    LIMITS,
+    OFFERING,
+    POOL,
+    PRICE_BOOK,
+    TOKENS,
+    Context,
+)
+from reserved_capacity.reconcilers.tokens import limits, reservation
+from reserved_capacity.settings import DEFAULT_NAMESPACE
 from reserved_capacity.store import Store
 
 Reconciler = Callable[[Key], Awaitable[datetime | None]]
@@ -22,10 +33,16 @@ STANDING = (Key(CLOSE, "", ""),)
 
 
 def build(
-    cluster: Cluster, store: Store, clock: Clock, enqueue: Callable[[Key], None], billing: Billing | None = None
+    cluster: Cluster,
+    store: Store,
+    clock: Clock,
+    enqueue: Callable[[Key], None],
+    billing: Billing | None = None,
+    namespace: str = DEFAULT_NAMESPACE,
 ) -> Mapping[str, Reconciler]:
-    """Every reconciler by the name that keys carry. `enqueue` wakes a key for a reason that no object shows."""
-    context = Context(cluster, store, clock, enqueue, billing)
+    """Every reconciler by the name that keys carry. `enqueue` wakes a key for a reason that no object shows; `namespace` is
+    the operator's own."""
+    context = Context(cluster, store, clock, enqueue, billing, namespace)
     return {
         **_billing(context),
         CAPACITY: partial(capacity.reconcile, context),
@@ -33,18 +50,19 @@ def build(
         INSTANCE: partial(instance.reconcile, context),
         OFFERING: partial(catalogue.reconcile_offering, context),
         PRICE_BOOK: partial(catalogue.reconcile_price_book, context),
-        TOKENS: partial(catalogue.reconcile_tokens, context),
+        LIMITS: partial(limits.reconcile, context),
     }
 
 
 def _billing(context: Context) -> Mapping[str, Reconciler]:
     billing = context.billing
     if billing is None:
-        return dict.fromkeys((AGREEMENTS, CLOSE, DELIVERY), _nothing)
+        return dict.fromkeys((AGREEMENTS, CLOSE, DELIVERY, TOKENS), _nothing)
     return {
         AGREEMENTS: partial(agreements.reconcile, context, billing),
         CLOSE: partial(close.reconcile, context, billing),
         DELIVERY: partial(delivery.reconcile, context, billing),
+        TOKENS: partial(reservation.reconcile, context, billing),
     }
 
 

@@ -17,23 +17,19 @@ from reserved_capacity.api.modeloffering import (
     SnapshotStatus,
 )
 from reserved_capacity.api.pricebook import PriceBook, PriceBookStatus
-from reserved_capacity.api.tokenunitreservation import TokenUnitReservation, TokenUnitReservationStatus
 from reserved_capacity.domain.catalogue import OfferedClass, PricedUnit, offering_valid, price_book_valid
-from reserved_capacity.domain.conditions import ConditionValue, condition
+from reserved_capacity.domain.conditions import ConditionValue
 from reserved_capacity.domain.lifecycle import lifecycle_of, next_change
 from reserved_capacity.domain.notices import moment
 from reserved_capacity.domain.reasons.base import ConditionStatus, Ready
-from reserved_capacity.domain.reasons.tokens import TokensAccepted
 from reserved_capacity.domain.retirements import judge_retirement
-from reserved_capacity.ports import MODEL_OFFERINGS, PRICE_BOOKS, TOKEN_UNIT_RESERVATIONS, Ref
+from reserved_capacity.ports import MODEL_OFFERINGS, PRICE_BOOKS, Ref
 from reserved_capacity.queue import Key
 from reserved_capacity.reconcilers.context import Context, condition_list
-from reserved_capacity.reconcilers.pinned import snapshot_conditions, tell_notice
 from reserved_capacity.snapshot import (
     lifecycle_dates,
     parse_class,
     parse_offering,
-    pinned_snapshot,
     recorded_retirement,
     users_of,
 )
@@ -129,32 +125,6 @@ async def reconcile_price_book(context: Context, key: Key) -> datetime | None:
     )
     await context.publish(ref, observed, status)
     return None
-
-
-async def reconcile_tokens(context: Context, key: Key) -> datetime | None:
-    """Token units are not built yet: nothing is sold, charged or published, and the reservation says so.
-
-    Returns when there is another word to say of the snapshot that it pins.
-    """
-    ref = Ref(TOKEN_UNIT_RESERVATIONS, key.namespace, key.name)
-    observed, reservation = context.store.get(ref), context.store.parsed(ref, TokenUnitReservation)
-    if observed is None or reservation is None:
-        return None
-    accepted = condition(
-        "Accepted",
-        TokensAccepted.NOT_SUPPORTED_YET,
-        "this version does not act on spec.units: nothing is reserved and nothing is charged; upgrade the operator",
-    )
-    generation, now = reservation.metadata.generation, context.clock.now()
-    pinned = pinned_snapshot(parse_offering(context.store, reservation.spec.offering), reservation.spec.snapshot)
-    values = (accepted, *snapshot_conditions(pinned, now), _ready(accepted))
-    status = TokenUnitReservationStatus(
-        observed_generation=generation,
-        summary=accepted.message,
-        conditions=condition_list(reservation.status, values, generation=generation, now=now),
-    )
-    await context.publish(ref, observed, status)
-    return await tell_notice(context, observed, pinned)
 
 
 def _ready(decider: ConditionValue) -> ConditionValue:

@@ -19,10 +19,12 @@ from reserved_capacity.ports import EVENTS, ApiError, Clock, Cluster, JsonObject
 from reserved_capacity.queue import Key
 from reserved_capacity.reconcilers import events
 from reserved_capacity.reconcilers.billing.board import Billing
+from reserved_capacity.reconcilers.tokens.board import LimitsBoard
+from reserved_capacity.settings import DEFAULT_NAMESPACE
 from reserved_capacity.store import Store
 
 CAPACITY, POOL, INSTANCE = "capacity", "pool", "instance"
-OFFERING, PRICE_BOOK, TOKENS = "offering", "pricebook", "tokens"
+OFFERING, PRICE_BOOK, TOKENS, LIMITS = "offering", "pricebook", "tokens", "limits"
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +77,7 @@ class Board:
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """`cluster` is one that puts what it reads and writes into `store` (adapters.remembering). `billing` None: no books are
+    """`namespace` is the operator's own. `cluster` is one that puts what it reads and writes into `store` (adapters.remembering). `billing` None: no books are
     kept, as in tests of capacity."""
 
     cluster: Cluster
@@ -83,7 +85,9 @@ class Context:
     clock: Clock
     enqueue: Callable[[Key], None]
     billing: Billing | None = None
+    namespace: str = DEFAULT_NAMESPACE
     board: Board = field(default_factory=Board)
+    limits: LimitsBoard = field(default_factory=LimitsBoard)
     _domains: dict[str, asyncio.Lock] = field(default_factory=dict)
 
     @contextlib.asynccontextmanager

@@ -33,7 +33,7 @@ from reserved_capacity.ports import (
 )
 from reserved_capacity.queue import Key
 from reserved_capacity.reconcilers.billing.board import AGREEMENTS
-from reserved_capacity.reconcilers.context import CAPACITY, INSTANCE, OFFERING, POOL, PRICE_BOOK, TOKENS
+from reserved_capacity.reconcilers.context import CAPACITY, INSTANCE, LIMITS, OFFERING, POOL, PRICE_BOOK, TOKENS
 from reserved_capacity.snapshot import (
     MEMBERS_BY_NODE,
     POOLS_BY_COMMITMENT,
@@ -43,6 +43,7 @@ from reserved_capacity.snapshot import (
     selects,
 )
 from reserved_capacity.store import (
+    BY_FLEET,
     BY_OFFERING,
     BY_PRICE_BOOK,
     FOREIGN_PODS,
@@ -76,6 +77,7 @@ def _offering(old: JsonObject | None, new: JsonObject | None, store: Store) -> I
     if _respecified(old, new) or _promises(old) != _promises(new):
         yield from _keys(INSTANCE, store.by(BY_OFFERING, MODEL_INSTANCES, name))
         yield from _keys(TOKENS, store.by(BY_OFFERING, TOKEN_UNIT_RESERVATIONS, name))
+        yield Key(LIMITS, "", name)
     if old is None or new is None:
         yield from _keys(PRICE_BOOK, store.all(PRICE_BOOKS))
 
@@ -87,6 +89,7 @@ def _price_book(old: JsonObject | None, new: JsonObject | None, store: Store) ->
         pools = store.by(BY_PRICE_BOOK, COMPUTE_UNIT_POOLS, name)
         yield from _keys(POOL, pools)
         yield from _keys(AGREEMENTS, pools)
+        yield from _keys(TOKENS, store.by(BY_PRICE_BOOK, TOKEN_UNIT_RESERVATIONS, name))
 
 
 def _pool(old: JsonObject | None, new: JsonObject | None, store: Store) -> Iterator[Key]:
@@ -112,10 +115,22 @@ def _pool(old: JsonObject | None, new: JsonObject | None, store: Store) -> Itera
             yield Key(OFFERING, "", instance["spec"]["offering"])
     for name in _changed_holders(old, new):
         yield Key(INSTANCE, place[0], name)
+    yield from _backed_by(old, new, store)
+
+
+def _backed_by(old: JsonObject | None, new: JsonObject | None, store: Store) -> Iterator[Key]:
+    """Offerings whose token units run on this pool: how much there is decides what is asked of it, and what is missing."""
+    if old is None or new is None or _status(old, "computeUnits") != _status(new, "computeUnits"):
+        place = _place(_either(old, new))
+        yield from (Key(LIMITS, "", each["metadata"]["name"]) for each in store.by(BY_FLEET, MODEL_OFFERINGS, place))
 
 
 def _instance(old: JsonObject | None, new: JsonObject | None, _store: Store) -> Iterator[Key]:
-    yield Key(INSTANCE, *_place(_either(old, new)))
+    instance = _either(old, new)
+    yield Key(INSTANCE, *_place(instance))
+    backs = _label(instance["metadata"], meta.FLEET_LABEL)
+    if backs and (_respecified(old, new) or _status(old, *_SERVES) != _status(new, *_SERVES)):
+        yield Key(LIMITS, "", backs)
     if _respecified(old, new):
         # Both sides: a namesake made anew may have left another pool, and nobody else tells that one.
         for instance in filter(None, (old, new)):
@@ -125,9 +140,11 @@ def _instance(old: JsonObject | None, new: JsonObject | None, _store: Store) -> 
 
 def _tokens(old: JsonObject | None, new: JsonObject | None, _store: Store) -> Iterator[Key]:
     reservation = _either(old, new)
+    offering = reservation["spec"]["offering"]
     yield Key(TOKENS, *_place(reservation))
     if _respecified(old, new) or _status(old, "lots") != _status(new, "lots"):
-        yield Key(OFFERING, "", reservation["spec"]["offering"])
+        yield Key(OFFERING, "", offering)
+        yield Key(LIMITS, "", offering)
 
 
 def _node(old: JsonObject | None, new: JsonObject | None, store: Store) -> Iterator[Key]:
@@ -269,6 +286,9 @@ _ROUTES: dict[Resource, _Route] = {
     CONTROLLER_REVISIONS: _child,
     ENDPOINT_SLICES: _endpoint_slice,
 }
+
+
+_SERVES = ("instances", "computeUnits")  # of a ModelInstance: what it serves with
 
 
 def _either(old: JsonObject | None, new: JsonObject | None) -> JsonObject:

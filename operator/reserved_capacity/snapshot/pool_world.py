@@ -83,7 +83,7 @@ def view_pool(
         records=_records(pool, terms or {}),
         replacement=replacement_of(pool),
         placements=_placements(store, pool, holdings, recorded),
-        offerings={name: _offering_facts(each) for name, each in offerings.items() if each is not None},
+        offerings={name: _offering_facts(each, pool) for name, each in offerings.items() if each is not None},
         instances=tuple(
             _instance_facts(each, held.get(each.name, ()), targets[each.name].version) for each in instances
         ),
@@ -264,11 +264,17 @@ def _comes_first(other: ComputeUnitPool, pool: ComputeUnitPool, commitment: str)
 # -------------------------------------------------------------------------------------------------------- the instances
 
 
-def _offering_facts(offering: ModelOffering) -> OfferingFacts:
+def is_fleet_pool(offering: ModelOffering, pool: ComputeUnitPool) -> bool:
+    """Is it the provider's, whose instances back token units of the offering (T4)?"""
+    fleet = offering.spec.token_units.fleet if offering.spec.token_units is not None else None
+    return fleet is not None and (fleet.pool_ref.namespace, fleet.pool_ref.name) == (pool.namespace, pool.name)
+
+
+def _offering_facts(offering: ModelOffering, pool: ComputeUnitPool) -> OfferingFacts:
     reserved = offering.spec.reserved
     return OfferingFacts(
         name=offering.name,
-        sold_reserved=reserved.sold,
+        sold_reserved=reserved.sold or is_fleet_pool(offering, pool),
         compute_units_per_instance=reserved.compute_units_per_instance,
         min_instances=reserved.min_instances,
         nodes_per_instance=reserved.nodes_per_instance,

@@ -32,7 +32,8 @@ def commitment_status(pool: ComputeUnitPool, record: CommitmentRecord, price: De
     M3 charges from is never looked up again."""
     before = pool.status.commitment(record.id)
     known = before.price.ordered if before is not None and before.number == record.number else None
-    ordered = known or price or (before.price.ordered if before is not None else None)
+    last = before.price.ordered if before is not None else None
+    ordered = next((each for each in (known, price, last) if each is not None), None)  # a price of 0 is one (T4)
     return CommitmentStatus(
         id=record.id,
         number=record.number,

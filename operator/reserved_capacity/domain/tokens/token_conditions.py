@@ -4,17 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
-from typing import Final
 
 from reserved_capacity.domain.conditions import ConditionValue, condition
-from reserved_capacity.domain.lifecycle import Lifecycle, LifecycleDates, lifecycle_of
 from reserved_capacity.domain.reasons.base import ConditionStatus, Ready
-from reserved_capacity.domain.reasons.instance import SnapshotSupported
 from reserved_capacity.domain.reasons.tokens import CapacityBacked, LimitPublished, TokensAccepted
 from reserved_capacity.domain.tokens.orders import Kept
-
-RETIRING_SOON: Final = timedelta(days=90)
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,37 +88,9 @@ def limit_published(failure: str | None, revision: int | None, place: str) -> Co
     return condition("LimitPublished", LimitPublished.PUBLISHED, f"{place} has it, in revision {revision}")
 
 
-def snapshot_supported(snapshot: str, dates: LifecycleDates, replacement: str, *, now: datetime) -> ConditionValue:
-    """From the day a date is known it is said (S8)."""
-    lifecycle = lifecycle_of(dates, now=now)
-    instead = f"; set spec.snapshot to {replacement}" if replacement else ""
-    when = f" retires at {dates.retires_at:%Y-%m-%dT%H:%M:%SZ}" if dates.retires_at is not None else ""
-    if lifecycle is Lifecycle.RETIRED:
-        return _supported(SnapshotSupported.RETIRED, f"{snapshot} is past its retirement; nothing is stopped{instead}")
-    if dates.retires_at is not None and dates.retires_at - now <= RETIRING_SOON:
-        return _supported(SnapshotSupported.RETIRING_SOON, f"{snapshot}{when}{instead}")
-    if lifecycle is Lifecycle.DEPRECATED:
-        return _supported(SnapshotSupported.DEPRECATED, f"{snapshot} is deprecated{when and f' and{when}'}{instead}")
-    if lifecycle is Lifecycle.PREVIEW:
-        return _supported(SnapshotSupported.PREVIEW, f"{snapshot} is not generally available yet")
-    deprecated = f", deprecated from {dates.deprecated_from}" if dates.deprecated_from is not None else ""
-    retires = f",{when}" if when else ""
-    return _supported(SnapshotSupported.ACTIVE, f"{snapshot} is current{deprecated}{retires}")
-
-
-def _supported(reason: SnapshotSupported, message: str) -> ConditionValue:
-    return condition("SnapshotSupported", reason, message)
-
-
 def ready(conditions: Sequence[ConditionValue], summary: str) -> ConditionValue:
     """The first of those that count which is not True decides."""
     for value in conditions:
         if value.status is not ConditionStatus.TRUE:
             return ConditionValue("Ready", value.status, value.reason, value.message)
     return ConditionValue("Ready", ConditionStatus.TRUE, Ready.READY.value, summary)
-
-
-def next_lifecycle_notice(dates: LifecycleDates, *, now: datetime) -> datetime | None:
-    """When RetiringSoon begins."""
-    at = dates.retires_at - RETIRING_SOON if dates.retires_at is not None else None
-    return at if at is not None and at > now else None

@@ -27,6 +27,9 @@ from reserved_capacity.domain.billing.months import Month
 from reserved_capacity.domain.billing.posted import DueContract
 from reserved_capacity.domain.billing.pricing import PriceHistory
 from reserved_capacity.domain.terms import start_of
+from reserved_capacity.domain.tokens.charges import plan_lot_days
+from reserved_capacity.domain.tokens.lots import ReservationName
+from reserved_capacity.domain.tokens.prices import UnitPrices
 from reserved_capacity.ledger_ports import (
     PAGE,
     ClosedMonth,
@@ -36,9 +39,10 @@ from reserved_capacity.ledger_ports import (
     PoolName,
     TermId,
 )
+from reserved_capacity.ports import TOKEN_UNIT_RESERVATIONS, Ref
 from reserved_capacity.queue import Key
 from reserved_capacity.reconcilers.billing.board import AGREEMENTS, DELIVERY, Billing
-from reserved_capacity.reconcilers.context import Context
+from reserved_capacity.reconcilers.context import TOKENS, Context
 
 log = structlog.get_logger(__name__)
 
@@ -50,10 +54,13 @@ async def reconcile(context: Context, billing: Billing, _key: Key) -> datetime:
     now = context.clock.now()
     run = _Run(billing, now)
     await run.post_days()
+    await run.post_lots()
     await run.issue_prepayments()
     await run.close_months()
     for pool in sorted(run.pools | billing.books.closed(run.today)):
         context.enqueue(Key(AGREEMENTS, pool.namespace, pool.name))
+    for each in sorted(run.reservations | await _abandoned(context, billing)):
+        context.enqueue(Key(TOKENS, each.namespace, each.name))
     backlog = await billing.ledger.backlog()
     billing.lagging(backlog)
     for account in sorted({each.account for each in backlog if each.pending}):
@@ -61,13 +68,21 @@ async def reconcile(context: Context, billing: Billing, _key: Key) -> datetime:
     return start_of(now.astimezone(UTC).date() + DAY)
 
 
+async def _abandoned(context: Context, billing: Billing) -> set[ReservationName]:
+    """Reservations with lots that have no end and no object: it went while nobody looked (T2)."""
+    endless = {lot.reservation for lot in await billing.ledger.lots() if lot.ends_on is None}
+    refs = {each: Ref(TOKEN_UNIT_RESERVATIONS, each.namespace, each.name) for each in endless}
+    return {each for each, ref in refs.items() if context.store.get(ref) is None}
+
+
 @dataclass(slots=True)
 class _Run:
-    """One pass over the books: `pools` are those for which something was posted."""
+    """One pass over the books: `pools` and `reservations` are those for which something was posted."""
 
     billing: Billing
     now: datetime
     pools: set[PoolName] = field(default_factory=set)
+    reservations: set[ReservationName] = field(default_factory=set)
     _histories: dict[str, PriceHistory] = field(default_factory=dict)
 
     @property
@@ -125,6 +140,24 @@ class _Run:
             if row.kind is EntryKind.CHARGE:
                 self.billing.charged(row.account, row.currency, row.amount_minor)
         self.pools |= {PoolName(contract.namespace, contract.pool) for contract in contracts}
+
+    async def post_lots(self) -> None:
+        """Of token units, in the same way: lot by lot in one transaction a page (T1)."""
+        prices: dict[str, UnitPrices] = {}
+        after = ""
+        while True:
+            page = await self.ledger.due_lots(self.today, after=after, limit=PAGE)
+            rows: list[Transaction] = []
+            for each in page:
+                book = each.lot.price_book
+                if book not in prices:
+                    prices[book] = UnitPrices(await self.ledger.unit_prices(book))
+                rows += plan_lot_days(each.lot, prices[book], posted_through=each.posted_through, today=self.today)
+                self.reservations.add(each.lot.reservation)
+            await self._append((), rows)
+            if len(page) < PAGE:
+                return
+            after = page[-1].lot.id
 
     async def _history(self, price_book: str) -> PriceHistory:
         if price_book not in self._histories:

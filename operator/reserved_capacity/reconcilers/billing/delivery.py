@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from reserved_capacity.ledger_ports import BillingSink, Event, Outbox, SinkError, SinkRefused
-from reserved_capacity.ports import COMPUTE_UNIT_POOLS, Clock
+from reserved_capacity.ports import COMPUTE_UNIT_POOLS, TOKEN_UNIT_RESERVATIONS, Clock
 from reserved_capacity.queue import Key
 from reserved_capacity.reconcilers.billing.board import AGREEMENTS, Billing
-from reserved_capacity.reconcilers.context import Context
+from reserved_capacity.reconcilers.context import TOKENS, Context
 
 BATCH = 100
 CLAIM_SECONDS = 90.0
@@ -32,17 +32,17 @@ class Delivery:
 
 
 async def reconcile(context: Context, billing: Billing, key: Key) -> datetime | None:
-    """One batch of the account that the key names; the pools of the account are told when there is no more, or why not."""
+    """One batch of the account that the key names; the pools and reservations of the account are told when there is no more, or why not."""
     account = key.name
     if billing.sink is None:
-        _tell_pools(context, account)
+        _tell(context, account)
         return None
     try:
         done = await deliver(billing.ledger, billing.sink, account, owner=billing.owner, clock=context.clock)
     except SinkError as error:
         billing.lagging(await billing.ledger.backlog())
         if billing.books.failed(account, str(error)):
-            _tell_pools(context, account)
+            _tell(context, account)
         raise
     if done.busy:
         return context.clock.now() + timedelta(seconds=CLAIM_SECONDS)
@@ -51,14 +51,17 @@ async def reconcile(context: Context, billing: Billing, key: Key) -> datetime | 
         return None
     billing.books.failed(account, "")
     billing.lagging(await billing.ledger.backlog())
-    _tell_pools(context, account)
+    _tell(context, account)
     return None
 
 
-def _tell_pools(context: Context, account: str) -> None:
+def _tell(context: Context, account: str) -> None:
     for obj in context.store.all(COMPUTE_UNIT_POOLS):
         if obj["spec"]["account"] == account:
             context.enqueue(Key(AGREEMENTS, obj["metadata"]["namespace"], obj["metadata"]["name"]))
+    for obj in context.store.all(TOKEN_UNIT_RESERVATIONS):
+        if obj["spec"]["account"] == account:
+            context.enqueue(Key(TOKENS, obj["metadata"]["namespace"], obj["metadata"]["name"]))
 
 
 async def deliver(

@@ -1,0 +1,146 @@
+"""Token units on a real control plane, by the development clock: bought, backed, published, kept and reduced (T1-T4)."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from e2e.cluster import nodes
+from e2e.cluster.lifecycle import Cluster
+from e2e.operator import OperatorProcess
+from e2e.test_main_job import CHECKOUT, capacity, condition, get, until
+
+__all__ = ["capacity"]
+
+TOKENS = CHECKOUT / "manifests/samples/tokens"
+PLUGIN = Path(sys.executable).parent / "kubectl-reserved"
+BOUGHT = datetime(2026, 3, 1, 10, tzinfo=UTC)
+
+
+@pytest.fixture
+def offset(tmp_path: Path) -> Path:
+    path = tmp_path / "offset"
+    jump(path, BOUGHT)
+    return path
+
+
+@pytest.fixture
+def sold(capacity: Cluster) -> Iterator[Cluster]:
+    """The samples of token units, and what of them is left is gone afterwards: by the namespaces, as a contract ends."""
+    yield capacity
+    capacity.kubectl("delete", "namespace", "acme", "provider", "--ignore-not-found", "--timeout=60s")
+    capacity.kubectl("delete", "-k", str(TOKENS), "--ignore-not-found", check=False)
+    capacity.kubectl("delete", "configmaps", "--all", "-n", "reserved-capacity")
+
+
+@pytest.fixture
+def operator(sold: Cluster, tmp_path: Path, offset: Path) -> Iterator[OperatorProcess]:
+    process = OperatorProcess(sold, tmp_path, ["--development", f"--clock-offset-file={offset}"])
+    process.start()
+    yield process
+    process.kill()
+
+
+def jump(offset: Path, moment: datetime) -> None:
+    offset.write_text(str((moment - datetime.now(UTC)).total_seconds()))
+
+
+def status(cluster: Cluster) -> dict[str, Any]:
+    found: dict[str, Any] = get(cluster, "tur", "gpt-41", "-n", "acme").get("status", {})
+    return found
+
+
+def entitled(cluster: Cluster) -> tuple[int, int]:
+    rate = status(cluster).get("entitlement", {})
+    return (rate.get("inputTokensPerMinute", 0), rate.get("outputTokensPerMinute", 0))
+
+
+def says(cluster: Cluster, type_: str, *expected: str) -> str:
+    def found() -> tuple[str, str, str]:
+        return condition(cluster, "tur", "gpt-41", type_)
+
+    until(lambda: found()[:2] == expected, f"{type_}={'/'.join(expected)}, but {found()} {status(cluster)}")
+    return found()[2]
+
+
+def becomes_true(cluster: Cluster, type_: str) -> None:
+    until(lambda: condition(cluster, "tur", "gpt-41", type_)[0] == "True", f"{type_} becomes True")
+
+
+def effective(cluster: Cluster, account: str = "acme") -> tuple[int, int]:
+    limits = json.loads(get(cluster, "configmap", "limits-gpt-4.1", "-n", "reserved-capacity")["data"]["limits.json"])
+    found = {each["account"]: each["effective"] for each in limits}
+    rate = found.get(account, found["*"])
+    return (rate["inputTokensPerMinute"], rate["outputTokensPerMinute"])
+
+
+def order(cluster: Cluster, input_units: int, output_units: int) -> None:
+    units = json.dumps({"spec": {"units": {"input": input_units, "output": output_units}}})
+    cluster.kubectl("patch", "tur", "gpt-41", "-n", "acme", "--type=merge", "-p", units)
+
+
+def ledger(directory: Path, account: str) -> list[dict[str, Any]]:
+    (books,) = (directory / "reserved-capacity").glob("*.db")
+    url = f"sqlite:///{books}"
+    command = [str(PLUGIN), "ledger", "--account", account, "--database-url", url, "-o", "json"]
+    answer = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+    found: list[dict[str, Any]] = json.loads(answer.stdout)["entries"]
+    return found
+
+
+def test_t1_t2_t4_units_are_bought_counted_charged_kept_for_their_term_and_follow_the_fleet(
+    sold: Cluster, operator: OperatorProcess, offset: Path, tmp_path: Path
+) -> None:
+    sold.kubectl("apply", "--server-side", "-k", str(TOKENS))
+    for type_ in ("Accepted", "CapacityBacked", "LimitPublished", "SnapshotSupported", "Ready"):
+        becomes_true(sold, type_)
+    until(lambda: entitled(sold) == (90_000, 10_000), "it counts")
+    assert effective(sold) == (590_000, 110_000)
+    assert effective(sold, "somebody-else") == (500_000, 100_000)
+    assert {lot["billingStart"] for lot in status(sold)["lots"]} == {"2026-03-02T00:00:00Z"}
+    columns = sold.kubectl("get", "tur", "-n", "acme").stdout
+    assert all(word in columns for word in ("IN-UNITS", "90000", "10000"))
+
+    order(sold, 63, 4)
+    message = says(sold, "CapacityBacked", "False", "InsufficientCapacity")
+    assert "need 1600 CU" in message
+    assert "have 1000" in message
+    assert (entitled(sold), effective(sold)) == ((90_000, 10_000), (590_000, 110_000))
+    nodes.apply(sold.kubectl, nodes.gpu_nodes(3, "z1"))
+    says(sold, "CapacityBacked", "True", "Backed")
+    until(lambda: effective(sold) == (2_390_000, 110_000), "the limit follows the node")
+    until(lambda: entitled(sold) == (1_890_000, 10_000), "and so does the entitlement")
+
+    jump(offset, datetime(2026, 3, 31, 23, 0, tzinfo=UTC))
+    order(sold, 60, 0)
+    message = says(sold, "Accepted", "False", "MinimumTermNotReached")
+    assert "2026-04-01T00:00:00Z" in message
+    assert entitled(sold) == (1_890_000, 10_000)
+    refused = sold.kubectl("delete", "tur", "gpt-41", "-n", "acme", check=False)
+    assert refused.returncode
+    assert "2026-04-01T00:00:00Z" in refused.stderr
+
+    jump(offset, datetime(2026, 4, 1, 0, 0, 5, tzinfo=UTC))
+    says(sold, "Accepted", "True", "Accepted")
+    until(lambda: entitled(sold) == (1_800_000, 0), "the reduction is done")
+    until(lambda: effective(sold) == (2_300_000, 100_000), "and published")
+
+    jump(offset, datetime(2026, 4, 3, 9, 0, tzinfo=UTC))
+    until(lambda: any(row["day"] == "2026-04-02" for row in ledger(tmp_path, "acme")), "the days are closed", 90)
+    output = [row for row in ledger(tmp_path, "acme") if "output" in row["note"] and row.get("lot")]
+    assert (output[0]["day"], output[-1]["day"], len(output)) == ("2026-03-02", "2026-03-31", 30)
+    assert {row["amount"] for row in output} == {"144.00"}
+    first = {row["day"]: row["amount"] for row in ledger(tmp_path, "acme") if row.get("tokenUnits") == 3}
+    assert first["2026-03-02"] == "330.00"
+    assert {row["amount"] for row in ledger(tmp_path, "provider")} == {"0.00"}
+
+    sold.kubectl("delete", "tur", "gpt-41", "-n", "acme")
+    until(lambda: not get(sold, "mi", "-n", "provider")["items"], "the fleet goes with what it carried")
+    assert operator.records("error", "critical") == []

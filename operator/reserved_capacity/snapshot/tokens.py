@@ -1,0 +1,108 @@
+"""Token-unit reservations as the planners see them: what they claim of the fleet, and what they are entitled to."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
+
+from reserved_capacity.api import meta
+from reserved_capacity.api.computeunitpool import ComputeUnitPool
+from reserved_capacity.api.modelinstance import ModelInstance
+from reserved_capacity.api.modeloffering import ModelOffering
+from reserved_capacity.api.tokenunitreservation import TokenUnitReservation
+from reserved_capacity.domain.tokens.backing import Claim, SnapshotFleet
+from reserved_capacity.domain.tokens.entitlement import TokenRate, total
+from reserved_capacity.domain.tokens.lots import ReservationName
+from reserved_capacity.ports import COMPUTE_UNIT_POOLS, MODEL_INSTANCES, TOKEN_UNIT_RESERVATIONS, JsonObject, Ref
+from reserved_capacity.snapshot.parsing import parse_instance
+from reserved_capacity.store import BY_OFFERING, Store
+
+
+def parse_reservation(store: Store, namespace: str, name: str) -> TokenUnitReservation | None:
+    return store.parsed(Ref(TOKEN_UNIT_RESERVATIONS, namespace, name), TokenUnitReservation)
+
+
+def reservations_of(store: Store, offering: str) -> tuple[TokenUnitReservation, ...]:
+    """Those that are not being deleted, by namespace and name."""
+    found = []
+    for obj in store.by(BY_OFFERING, TOKEN_UNIT_RESERVATIONS, offering):
+        metadata = obj["metadata"]
+        parsed = parse_reservation(store, metadata["namespace"], metadata["name"])
+        if parsed is not None and parsed.metadata.deletion_timestamp is None:
+            found.append(parsed)
+    return tuple(sorted(found, key=lambda each: (each.namespace, each.name)))
+
+
+def claim_id(reservation: ReservationName, purchased_at: datetime) -> str:
+    """What was bought at one moment counts together."""
+    return f"{reservation}@{_text(purchased_at)}"
+
+
+def _text(moment: datetime) -> str:
+    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def claims_of_reservation(reservation: TokenUnitReservation) -> tuple[Claim, ...]:
+    """By its status, where its lots stand with the units that they have today."""
+    name = ReservationName(reservation.namespace, reservation.name)
+    groups: dict[datetime, list[tuple[TokenRate, bool]]] = {}
+    for lot in reservation.status.lots:
+        if lot.units and lot.purchased_at is not None:
+            rate = TokenRate.of(lot.direction, lot.tokens_per_minute)
+            groups.setdefault(lot.purchased_at, []).append((rate, lot.billing_start is not None))
+    return tuple(
+        Claim(
+            id=claim_id(name, at),
+            order=_text(at),
+            reservation=name,
+            snapshot=reservation.spec.snapshot,
+            rate=total(rate for rate, _ in lots),
+            begun=any(begun for _, begun in lots),
+        )
+        for at, lots in sorted(groups.items())
+    )
+
+
+def base_rates(offering: ModelOffering) -> Mapping[str, TokenRate]:
+    units = offering.spec.token_units
+    return {
+        each.account: TokenRate(each.input_tokens_per_minute, each.output_tokens_per_minute)
+        for each in (units.base_rate_limits if units is not None else ())
+    }
+
+
+def fleet_pool(store: Store, offering: ModelOffering) -> tuple[Ref | None, ComputeUnitPool | None]:
+    """Where the offering's fleet runs: the pool that it names, and that pool if there is one."""
+    units = offering.spec.token_units
+    if units is None or units.fleet is None:
+        return None, None
+    ref = Ref(COMPUTE_UNIT_POOLS, units.fleet.pool_ref.namespace, units.fleet.pool_ref.name)
+    return ref, store.parsed(ref, ComputeUnitPool)
+
+
+def fleet_instances(store: Store, offering: str) -> tuple[ModelInstance, ...]:
+    """The instances that the operator made for token units of the offering, wherever they are."""
+    found = [parse_instance(store, obj) for obj in store.by(BY_OFFERING, MODEL_INSTANCES, offering) if fleet_of(obj)]
+    return tuple(sorted(found, key=lambda each: (each.namespace, each.name)))
+
+
+def fleet_of(obj: JsonObject) -> str:
+    """The offering whose token units an instance backs; empty: it is a customer's."""
+    return str((obj["metadata"].get("labels") or {}).get(meta.FLEET_LABEL, ""))
+
+
+def snapshot_fleets(offering: ModelOffering, instances: Iterable[ModelInstance]) -> Mapping[str, SnapshotFleet]:
+    """What the fleet serves now, by snapshot; a snapshot whose throughput was not measured is absent."""
+    serving: dict[str, int] = {}
+    for each in instances:
+        if each.metadata.deletion_timestamp is None:
+            available = each.status.instances.available
+            serving[each.spec.snapshot] = serving.get(each.spec.snapshot, 0) + available
+    return {
+        snapshot.name: SnapshotFleet(
+            TokenRate(snapshot.throughput.input_tokens_per_minute, snapshot.throughput.output_tokens_per_minute),
+            serving.get(snapshot.name, 0),
+        )
+        for snapshot in offering.spec.snapshots
+        if snapshot.throughput is not None
+    }
