@@ -16,6 +16,7 @@ from reserved_capacity.ports import (
     JsonObject,
     Ref,
 )
+from tests.fakes.ledger import FakeLedger
 from tests.integration.test_nodes import evict_pods, set_ready
 from tests.integration.world import DIGEST, World
 
@@ -24,7 +25,7 @@ FAR, NEAR = "2027-12-01T00:00:00Z", "2026-12-01T00:00:00Z"  # after and within t
 
 
 async def serving() -> World:
-    world = World()
+    world = World(ledger=FakeLedger())
     world.seed()
     world.apply_instance("chat", OFFERING, 2)
     world.cluster.user_create(TOKEN_UNIT_RESERVATIONS, reservation())
@@ -162,7 +163,7 @@ async def test_s8_a_date_that_is_taken_away_and_set_earlier_while_nobody_looks_i
 
 
 async def test_s8_a_date_that_was_known_before_the_commitment_is_no_emergency() -> None:
-    world = World()
+    world = World(ledger=FakeLedger())
     world.seed()
     date(world, NEAR)
     world.cluster.user_create(TOKEN_UNIT_RESERVATIONS, reservation())

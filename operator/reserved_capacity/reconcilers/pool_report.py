@@ -146,7 +146,7 @@ def _observation(report: PoolReport, now: datetime) -> PoolObservation:
         foreign_pods=report.places.foreign_pods,
         members=sum(each.demand.desired for each in report.plan.verdicts.values()),
         secure=commitment_secure(report.ends, now),
-        billing=billing_conditions(report.books, now),
+        billing=billing_conditions(report.books, report.pool.status.conditions, now),
     )
 
 

@@ -10,6 +10,7 @@ from reserved_capacity.domain.billing.audit import Finding
 from reserved_capacity.domain.conditions import ConditionValue, condition
 from reserved_capacity.domain.reasons.pool import BillingCurrent, LedgerBalanced
 
+BILLING_CONDITIONS: Final = frozenset({"BillingCurrent", "LedgerBalanced"})
 ON_ITS_WAY: Final = timedelta(minutes=5)
 """Rows younger than that are on their way: every midnight makes some, and nobody is to be told each time."""
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 
+from reserved_capacity.api.conditions import Condition
 from reserved_capacity.api.poolstatus import Charged, CommitmentPrice, CommitmentStatus, PoolBilling
-from reserved_capacity.domain.billing.billing_conditions import billing_current, ledger_balanced
+from reserved_capacity.domain.billing.billing_conditions import BILLING_CONDITIONS, billing_current, ledger_balanced
 from reserved_capacity.domain.billing.summary import BillingSummary
 from reserved_capacity.domain.conditions import ConditionValue
 from reserved_capacity.reconcilers.billing.board import PoolBooks
@@ -38,10 +40,16 @@ def with_billing(status: CommitmentStatus, summary: BillingSummary | None, books
     )
 
 
-def billing_conditions(books: PoolBooks | None, now: datetime) -> tuple[ConditionValue, ...]:
-    """None before the books have been read."""
+def billing_conditions(
+    books: PoolBooks | None, before: Sequence[Condition], now: datetime
+) -> tuple[ConditionValue, ...]:
+    """What was said `before` stands until the books have been read: a restart is no news (I8)."""
     if books is None:
-        return ()
+        return tuple(
+            ConditionValue(each.type, each.status, each.reason, each.message, each.last_transition_time)
+            for each in before
+            if each.type in BILLING_CONDITIONS
+        )
     current = billing_current(books.state, now=now)
     return (
         (current, ledger_balanced(books.findings))
