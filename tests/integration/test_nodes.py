@@ -78,6 +78,13 @@ async def test_n2_a_failed_node_is_replaced_and_its_blocks_go_to_nobody_before_i
     assert world.holdings() == {"chat-2": ["gpu-1"], "chat-3": ["gpu-1"]}
     assert sorted(world.holdings("Releasing")) == ["chat-0", "chat-1"]
     assert world.instance_condition("chat", "Available")[0] == "True"
+    # For the customer all is as it was; it is the provider who has something to do, and nobody was told of a lack of room.
+    status = world.get_instance("chat")["status"]
+    assert world.instance_condition("chat", "Ready")[0] == "True"
+    assert "what chat-0, chat-1 had on gpu-0 is used by nobody before that is fenced" in status["summary"]
+    assert (status["computeUnits"], status["nodesTotal"]) == (600, 1)
+    assert "before it is fenced" in world.condition(COMPUTE_UNIT_POOLS, "prod", "Healthy")[2]
+    assert "MoveBlocked" not in [event["reason"] for event in world.cluster.objects(EVENTS)]
     assert (claims(world, "gpu-0"), claims(world, "gpu-1")) == (6, 6)
     units = world.pool_status()["computeUnits"]
     assert (units["contracted"], units["provisioned"], units["allocated"], units["unhealthy"]) == (600, 600, 600, 0)
@@ -101,6 +108,8 @@ async def test_n2_without_a_spare_a_failed_node_keeps_its_claim_and_its_members_
     await world.settle()
     assert sorted(world.holdings()) == ["chat-0", "chat-1"]
     assert world.pool_status()["computeUnits"]["unhealthy"] == 600
+    told = "need 300 CU on another node, have 0 spare; repair gpu-0, or add a node of the class"
+    assert told in world.get_instance("chat")["status"]["summary"]
     set_ready(world, "gpu-0", "True")
     await world.settle()
     assert sorted(world.holdings()) == ["chat-0", "chat-1"]

@@ -101,6 +101,8 @@ def elsewhere_note(namespaces: Sequence[str]) -> str:
 
 def pool_view(world: World, pool: ComputeUnitPool) -> PoolView:
     units, holdings = pool.status.compute_units, holdings_of(pool)
+    # What is held on a node that was replaced is outside of all sums (api.md).
+    outside = {node.name for node in pool.status.nodes if node.state is NodeState.REPLACING}
     class_ = parse_class(world.store, pool.spec.accelerator_class)
     return PoolView(
         namespace=pool.namespace,
@@ -114,7 +116,9 @@ def pool_view(world: World, pool: ComputeUnitPool) -> PoolView:
             allocated_cu=units.allocated,
             idle_cu=units.idle,
             unhealthy_cu=units.unhealthy,
-            releasing_cu=cu_of(sum(each.blocks for each in holdings if not each.held)),
+            releasing_cu=cu_of(
+                sum(each.blocks for each in holdings if not each.held and outside.isdisjoint(each.nodes))
+            ),
         ),
         verdict=verdict_of(pool, pool.status),
         commitments=tuple(_commitment(pool, order) for order in pool.spec.commitments),

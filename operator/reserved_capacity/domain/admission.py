@@ -104,7 +104,7 @@ class _Admission:
             )
             if hint is not None:
                 have = cu_of(min(sum(self.room.free.values()), self.room.room_for(1, moving=True)))
-                move = BlockedMove(holding.member, left[0].name, cu_of(holding.blocks), have, hint)
+                move = BlockedMove(holding.member, left[0].name, cu_of(holding.blocks), have, hint, failed)
                 blocked.setdefault(holding.instance, move)
         return blocked
 

@@ -148,13 +148,15 @@ class Wait:
 
 @dataclass(frozen=True, slots=True)
 class BlockedMove:
-    """A member that has to leave its node and finds no other place (N3). `hint`: why it is not stopped first."""
+    """A member that has to leave its node, which has `failed` or is cordoned, and finds no other place (N3). `hint`: why
+    it is not stopped first."""
 
     member: str
     node: str
     need_cu: int
     have_cu: int
     hint: str = ""
+    failed: bool = False
 
 
 @dataclass(frozen=True, slots=True)

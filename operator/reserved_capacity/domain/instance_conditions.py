@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from .conditions import ConditionValue, condition
@@ -14,10 +15,19 @@ from .rollout.values import RolloutReport
 
 
 @dataclass(frozen=True, slots=True)
+class LostMember:
+    """A member that is to go from a node which is not ready, or not there."""
+
+    member: str
+    node: str
+
+
+@dataclass(frozen=True, slots=True)
 class InstanceObservation:
     """All that the conditions of one ModelInstance are computed from.
 
     `held` are instances, and `moving` members beside them that leave their node when their successors serve.
+    `lost` are members that are to go and cannot be confirmed gone: nobody answers for their nodes.
     `evaluated` False: the pool has not weighed this generation yet. `overdue`: the pool's `provisionBy` has passed.
     `rollout` is what the pool's last plan says of it (None: nothing yet), `differs`: a member runs something else than asked.
     """
@@ -34,6 +44,7 @@ class InstanceObservation:
     evaluated: bool
     move: BlockedMove | None = None
     moving: int = 0
+    lost: tuple[LostMember, ...] = ()
     overdue: bool = False
     rollout: RolloutReport | None = None
     differs: bool = False
@@ -169,15 +180,26 @@ def _all_well(seen: InstanceObservation) -> str:
         return f"suspended as asked, with {seen.held} instances held"
     if not seen.desired:
         return "scaled to zero as asked"
-    return f"{seen.available} of {seen.desired} instances are serving"
+    return f"{seen.available} of {seen.desired} instances are serving{_told_of(seen.lost)}"
+
+
+def _told_of(lost: Sequence[LostMember]) -> str:
+    """They serve nobody and keep nobody waiting; only a fence frees what they had (N2)."""
+    if not lost:
+        return ""
+    members, nodes = (
+        ", ".join(sorted({*each})) for each in zip(*((one.member, one.node) for one in lost), strict=True)
+    )
+    return f"; what {members} had on {nodes} is used by nobody before that is fenced"
 
 
 def explain_move(move: BlockedMove) -> str:
     """Why a member stays on a node that it has to leave (N3)."""
     hint = f" (it is not stopped first: {move.hint})" if move.hint else ""
+    mend = "repair" if move.failed else "uncordon"
     return (
         f"{move.member} has to leave {move.node} and cannot: need {move.need_cu} CU on another node, have "
-        f"{move.have_cu} spare; uncordon {move.node}, or add a node of the class{hint}"
+        f"{move.have_cu} spare; {mend} {move.node}, or add a node of the class{hint}"
     )
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from reserved_capacity.api.acceleratorclass import AcceleratorClass
 from reserved_capacity.api.computeunitpool import ComputeUnitPool
 from reserved_capacity.api.instancestatus import (
     MAX_STATUS_MEMBERS,
@@ -17,10 +18,10 @@ from reserved_capacity.api.instancestatus import (
 from reserved_capacity.api.modelinstance import ModelInstance
 from reserved_capacity.api.modeloffering import ModelOffering
 from reserved_capacity.domain.conditions import ConditionValue
-from reserved_capacity.domain.downtime import ServiceFacts
+from reserved_capacity.domain.downtime import NodeHealth, ServiceFacts
 from reserved_capacity.domain.eligibility import Refusal
 from reserved_capacity.domain.holdings import Holding, standing
-from reserved_capacity.domain.instance_conditions import InstanceObservation, conditions_of
+from reserved_capacity.domain.instance_conditions import InstanceObservation, LostMember, conditions_of
 from reserved_capacity.domain.lifecycle import lifecycle_of
 from reserved_capacity.domain.members import ObservedMember
 from reserved_capacity.domain.reasons.base import ConditionStatus
@@ -35,7 +36,7 @@ from reserved_capacity.reconcilers.context import Assessment, condition_list
 from reserved_capacity.reconcilers.pinned import snapshot_conditions
 from reserved_capacity.reconcilers.rollout_report import last_failure, rollout_status, snapshot_view, upgrade_report
 from reserved_capacity.snapshot import members_of, parse_class, pinned_snapshot, pods_of_member, ready_members
-from reserved_capacity.snapshot.service import service_facts
+from reserved_capacity.snapshot.service import health_of, service_facts
 from reserved_capacity.store import Store
 
 
@@ -93,8 +94,10 @@ def status_of(store: Store, report: InstanceReport, now: datetime) -> ModelInsta
         if member.version == (report.rollout.target if report.rollout else _asked(instance))
     } & {holding.member for holding in held}
     listed = _members(store, report, members, ready, now)
-    differs = len(updated) < len(held)
-    *others, ready_condition = conditions_of(_observation(report, available=len(available), differs=differs))
+    lost = _lost(store, report)
+    here = [holding for holding in report.holdings if holding.member not in {each.member for each in lost}]
+    seen = _observation(report, available=len(available), differs=len(updated) < len(held), lost=lost)
+    *others, ready_condition = conditions_of(seen)
     values = (*others, *snapshot_conditions(report.pinned, now), ready_condition)
     return ModelInstanceStatus(
         observed_generation=generation,
@@ -108,8 +111,8 @@ def status_of(store: Store, report: InstanceReport, now: datetime) -> ModelInsta
             updated_available=len(updated & available),
         ),
         selector=children.selector_of(instance.name),
-        compute_units=cu_of(sum(holding.blocks for holding in report.holdings)),
-        nodes_total=len({node for holding in report.holdings for node in holding.nodes}),
+        compute_units=cu_of(sum(holding.blocks for holding in here)),
+        nodes_total=len({node for holding in here for node in holding.nodes}),
         snapshot=snapshot_view(instance, members, report.rollout).model_copy(update=_dates(report.pinned, now)),
         rollout=rollout_status(report.rollout),
         upgrade_report=upgrade_report(report.rollout.record if report.rollout else None),
@@ -124,11 +127,10 @@ def status_of(store: Store, report: InstanceReport, now: datetime) -> ModelInsta
 def _service_facts(
     store: Store, report: InstanceReport, available: set[str], listed: tuple[Member, ...]
 ) -> ServiceFacts:
-    class_ = parse_class(store, report.pool.spec.accelerator_class) if report.pool is not None else None
     return service_facts(
         store,
         report.instance,
-        class_,
+        _class_of(store, report),
         report.holdings,
         serving=available,
         served={each.name for each in listed if each.phase is MemberPhase.UNAVAILABLE},
@@ -140,7 +142,22 @@ def _asked(instance: ModelInstance) -> Version:
     return Version(instance.spec.snapshot, instance.spec.profile)
 
 
-def _observation(report: InstanceReport, *, available: int, differs: bool) -> InstanceObservation:
+def _class_of(store: Store, report: InstanceReport) -> AcceleratorClass | None:
+    return parse_class(store, report.pool.spec.accelerator_class) if report.pool is not None else None
+
+
+def _lost(store: Store, report: InstanceReport) -> tuple[LostMember, ...]:
+    """Members that are to go, on nodes from which nobody confirms it (N2)."""
+    class_ = _class_of(store, report)
+    going = [(holding.member, node) for holding in report.holdings if not holding.held for node in holding.nodes]
+    return tuple(
+        LostMember(member, node) for member, node in going if health_of(store, class_, [node]) is NodeHealth.SICK
+    )
+
+
+def _observation(
+    report: InstanceReport, *, available: int, differs: bool, lost: tuple[LostMember, ...]
+) -> InstanceObservation:
     spec, seen = report.instance.spec, report.assessment
     held = sum(holding.held for holding in report.holdings)
     minimum = spec.upgrade.min_available
@@ -151,7 +168,8 @@ def _observation(report: InstanceReport, *, available: int, differs: bool) -> In
         suspended=spec.suspend,
         held=len(standing(report.holdings)),
         moving=held - len(standing(report.holdings)),
-        releasing=len(report.holdings) - held,
+        releasing=len(report.holdings) - held - len({each.member for each in lost}),
+        lost=lost,
         available=available,
         refusal=report.refusal,
         wait=seen.wait if seen is not None else None,

@@ -154,8 +154,9 @@ def _ailment(report: PoolReport, node: domain.PoolNode) -> str:
     fact = report.places.facts.get(node.name)
     if fact is None:
         return "gone"
+    given_up = bool(node.replaced) and not node.blocks
     if fact.failed:
-        return "failed"
+        return "failed and replaced, and what it had is used by nobody before it is fenced" if given_up else "failed"
     if not fact.ready:
         return f"not ready since {fact.not_ready_since:%Y-%m-%dT%H:%M:%SZ}" if fact.not_ready_since else "not ready"
     return ""

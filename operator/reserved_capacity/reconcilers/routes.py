@@ -155,6 +155,7 @@ def _node(old: JsonObject | None, new: JsonObject | None, store: Store) -> Itera
     if _fitness(old) != _fitness(new):
         # Whose downtime it is depends on what is known of the nodes.
         yield from (_of_instance(each) for each in store.by(MEMBERS_BY_NODE, STATEFUL_SETS, _name(old, new)))
+        yield from _whose_pods_may_be_there(old, new, store)
     if old is None or new is None:
         # A node that is gone has no claims to read; who holds blocks there knows it by name.
         name = _either(old, new)["metadata"]["name"]
@@ -165,6 +166,13 @@ def _node(old: JsonObject | None, new: JsonObject | None, store: Store) -> Itera
         places = {(claim.pool.namespace, claim.pool.name) for each in (old, new) for claim in claims_of(each)}
         pools = [store.get(Ref(COMPUTE_UNIT_POOLS, *place)) for place in sorted(places)]
         yield from _waiting_for_a_claim(filter(None, pools), new["metadata"]["name"])
+
+
+def _whose_pods_may_be_there(old: JsonObject | None, new: JsonObject | None, store: Store) -> Iterator[Key]:
+    """Whether members that are to go can be confirmed gone; their StatefulSets may be gone already."""
+    places = {(claim.pool.namespace, claim.pool.name) for node in (old, new) if node for claim in claims_of(node)}
+    pools = [store.get(Ref(COMPUTE_UNIT_POOLS, *place)) for place in sorted(places)]
+    yield from _waiting_for_a_claim(filter(None, pools), _name(old, new))
 
 
 def _waiting_for_a_claim(pools: Iterable[JsonObject], node: str) -> Iterator[Key]:
@@ -219,10 +227,11 @@ def _left(metadata: JsonObject, nodes: Iterable[str], store: Store) -> Iterator[
     """Something of a pool is going: its blocks may be free soon, its node may count as failed (N1), and should the pool
     itself be gone, its claims may be dropped."""
     place = (metadata["namespace"], _label(metadata, meta.POOL_LABEL))
-    yield Key(POOL, *place)
     pool = store.get(Ref(COMPUTE_UNIT_POOLS, *place))
     if pool is not None:
+        # First: a pool that looked before a spare is claimed would say that there is none.
         yield Key(CAPACITY, "", pool["spec"]["acceleratorClass"])
+    yield Key(POOL, *place)
     for node in filter(None, (store.get(Ref(NODES, "", name)) for name in nodes)):
         if pool is None:
             yield from _keys(CAPACITY, [obj for obj in store.all(ACCELERATOR_CLASSES) if _selected(obj, node)])

@@ -152,6 +152,31 @@ def sick() -> World:
     )
 
 
+def test_what_a_replaced_node_has_not_given_back_yet_is_no_part_of_the_pools_sums() -> None:
+    shown = screen(
+        world(
+            pool(
+                units={"contracted": 600, "provisioned": 600, "allocated": 600},
+                nodes=[
+                    {"name": "gpu-1", "blocks": 6, "state": "Replacing"},
+                    {"name": "gpu-2", "blocks": 6, "state": "Held"},
+                ],
+                holdings=[
+                    holding("chat-0", state="Releasing"),
+                    holding("chat-1", state="Releasing"),
+                    holding("chat-2", node="gpu-2"),
+                    holding("chat-3", node="gpu-2"),
+                ],
+            ),
+            chat(members=[member("chat-2", node="gpu-2"), member("chat-3", node="gpu-2")]),
+            accelerators(),
+            node(claims={"acme/prod": 6}, ready="Unknown"),
+            node("gpu-2", claims={"acme/prod": 6}),
+        )
+    )
+    assert "■ 600 allocated   0 releasing" in shown
+
+
 def test_a_sick_pool_shows_each_lost_block_the_ailing_nodes_and_what_the_pods_say() -> None:
     assert (
         screen(sick())

@@ -269,7 +269,7 @@ def test_n1_on_a_failed_node_there_is_nothing_left_to_stop_with_either_strategy(
         nodes = [failed("n1", 3), part("n2", 3)]
         plan = planned(serving(ask(2, least=1), nodes=nodes, holdings=FULL, but=["chat-0"], choice=choice))
         assert members(plan) == ["chat-0", "chat-1"]
-        assert plan.blocked_moves == {"chat": BlockedMove("chat-0", "n1", 300, 0)}
+        assert plan.blocked_moves == {"chat": BlockedMove("chat-0", "n1", 300, 0, failed=True)}
 
 
 # ------------------------------------------------------------------------------------------- maxUnavailableNodes (N2)
