@@ -13,7 +13,20 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-from e2e.api import CLASSES, INSTANCES, LEASES, NAMESPACES, NODES, OFFERINGS, PODS, POOLS, STATEFUL_SETS, Api, Json
+from e2e.api import (
+    CLASSES,
+    INSTANCES,
+    LEASES,
+    NAMESPACES,
+    NODES,
+    OFFERINGS,
+    PODS,
+    POOLS,
+    STATEFUL_SETS,
+    Api,
+    Json,
+    Refused,
+)
 from e2e.cluster import nodes
 from e2e.history import History
 
@@ -145,13 +158,23 @@ class Customer:
 
     async def fence(self, node: str) -> None:
         """Somebody has made sure that the machine is off, and says so: its pods are forgotten."""
-        await self.api.patch(NODES, "", node, {"spec": {"taints": [_OUT_OF_SERVICE]}})
+        for _ in range(20):
+            found = await self.api.get(NODES, "", node)
+            taints = [*found["spec"].get("taints", ()), _OUT_OF_SERVICE]
+            version = {"resourceVersion": found["metadata"]["resourceVersion"]}
+            try:
+                await self.api.patch(NODES, "", node, {"metadata": version, "spec": {"taints": taints}})
+            except Refused as error:
+                if error.code != 409:
+                    raise
+            else:
+                break
         await self.end_pods(node)
 
     async def end_pods(self, node: str) -> None:
         """What a kubelet, or whoever knows that there is none, says: the pods there that were to end have ended."""
         for pod in self.pods_on(node):
-            if pod["metadata"].get("deletionTimestamp"):
+            if _ends(pod):
                 await self.api.delete(PODS, self.name, pod["metadata"]["name"], force=True)
 
     async def _hand_lease(self, node: str, holder: str) -> None:
@@ -237,13 +260,11 @@ class Customer:
         return counted(each["instance"] for each in self.pool().get("holdings", ()))
 
     def running(self) -> dict[str, int]:
-        """How many StatefulSets each instance has whose pods are ready and that are to stay."""
-        ready = [
-            each
-            for each in self.history.of(STATEFUL_SETS, self.name)
-            if each["status"].get("readyReplicas") and not each["metadata"].get("deletionTimestamp")
-        ]
-        return counted(each["metadata"]["labels"][INSTANCE_LABEL] for each in ready)
+        """How many pods that are to stay each instance has ready, of those that have as many StatefulSets that are."""
+        ready = [each for each in self.history.of(PODS, self.name) if is_ready(each)]
+        sets = [each for each in self.history.of(STATEFUL_SETS, self.name) if not _ends(each)]
+        serve, meant = (counted(each["metadata"]["labels"][INSTANCE_LABEL] for each in objs) for objs in (ready, sets))
+        return {name: count for name, count in serve.items() if meant.get(name) == count}
 
     def pods(self) -> dict[str, str]:
         return {each["metadata"]["name"]: each["metadata"]["uid"] for each in self.history.of(PODS, self.name)}
@@ -298,6 +319,16 @@ async def remove_offerings(api: Api, history: History) -> None:
 
         await history.until(unused, f"nothing pins {name}", 60)
         await api.delete(OFFERINGS, "", name)
+
+
+def is_ready(pod: Json) -> bool:
+    """It serves, and nobody has told it to end: of a node that nobody answers for it may say so for ever."""
+    conditions = (pod.get("status") or {}).get("conditions", ())
+    return not _ends(pod) and any(each["type"] == "Ready" and each["status"] == "True" for each in conditions)
+
+
+def _ends(obj: Json) -> bool:
+    return bool(obj["metadata"].get("deletionTimestamp"))
 
 
 def claims_of(node: Json) -> dict[str, int]:

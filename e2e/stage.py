@@ -53,6 +53,8 @@ class Stage:
         try:
             for process in self.operators:
                 process.thaw()
+            if not any(process.is_running() for process in self.operators):
+                await self.operator("--leader-elect=false", name="sweeper")
             await all_of(*(customer.leave() for customer in self.customers))
             await remove_offerings(self.api, self.history)
         finally:

@@ -12,10 +12,12 @@ import pytest
 import pytest_asyncio
 
 from e2e.api import NODES, PODS, POOLS, Json
+from e2e.cluster import audit
 from e2e.cluster.lifecycle import Cluster
-from e2e.customers import INSTANCE_LABEL, SMALL, TURBO, Customer, claims_of
+from e2e.customers import INSTANCE_LABEL, SMALL, TURBO, Customer, claims_of, is_ready
 from e2e.history import World
 from e2e.invariants import violations
+from e2e.operator import USER
 from e2e.stage import Stage, staged
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -45,10 +47,8 @@ def pool_writes(stage: Stage, customer: Customer, since: int) -> list[Json]:
 
 
 def ready_pods(world: World, customer: Customer, instance: str) -> int:
-    """Pods that serve and that nobody has told to end."""
     return sum(
-        any(each["type"] == "Ready" and each["status"] == "True" for each in obj["status"].get("conditions", ()))
-        and not obj["metadata"].get("deletionTimestamp")
+        is_ready(obj)
         for (kind, namespace, _), obj in world.items()
         if kind == PODS and namespace == customer.name and obj["metadata"]["labels"].get(INSTANCE_LABEL) == instance
     )
@@ -85,7 +85,29 @@ async def test_two_gpt_4_turbo_become_six_gpt_3_5_turbo_and_return_in_whatever_o
     assert {each["contracted"] for each in units} == {each["provisioned"] for each in units} == {600}
     assert max(each["allocated"] for each in units) <= 600
     assert swapper.pool()["computeUnits"] == bought
+    await assert_that_the_audit_log_knows_of_no_other_write(stage, swapper)
     assert_nothing_broke(stage, swapper)
+
+
+async def assert_that_the_audit_log_knows_of_no_other_write(stage: Stage, customer: Customer) -> None:
+    """So what has been looked at are all the states that the pool's record ever had."""
+    log = stage.cluster.audit_log
+    if log is None:  # not every cluster has one that can be read
+        return
+
+    def seen() -> int:
+        return sum(each.place[:2] == (POOLS, customer.name) for each in stage.history.happenings)
+
+    def logged() -> list[audit.Event]:
+        writes = (each for each in audit.events(log) if each.is_write and each.namespace == customer.name)
+        return [each for each in writes if each.resource.startswith("computeunitpools.") and each.code in (200, 201)]
+
+    for _ in range(50):  # a line, and news, may come a moment after the answer
+        if len(logged()) == seen():
+            break
+        await asyncio.sleep(0.1)
+    assert len(logged()) == seen()
+    assert {each.user for each in logged() if each.resource.endswith("/status")} == {USER}
 
 
 async def test_seven_gpt_3_5_turbo_are_refused_as_a_whole_with_one_message_on_all_members(stage: Stage) -> None:
@@ -129,6 +151,8 @@ async def test_a_node_lost_under_a_load_of_changes_is_replaced_and_used_by_nobod
     await asyncio.gather(load, return_exceptions=True)
     await busy.serve("fast", SMALL, 2)
     await stage.history.until(lambda: busy.running() == {"chat": 2, "fast": 2}, "fast serves on the spare", 60)
+    # For the customer that is the end of it, though nobody knows yet whether the lost pods run.
+    assert "is used by nobody before that is fenced" in await busy.sees("chat", "True", "Ready")
 
     await busy.buy("late", compute_units=100)
     await busy.find_node(lost, answers=False)

@@ -1,4 +1,4 @@
-"""Nodes on a real control plane: one is lost, one is drained with and without a spare (behaviour.md N1-N3)."""
+"""A Node object that goes, on a real control plane (behaviour.md N1, N2); what else befalls nodes: test_capacity_promises.py."""
 
 from __future__ import annotations
 
@@ -6,10 +6,9 @@ import json
 
 import pytest
 
-from e2e.cluster import nodes
 from e2e.cluster.lifecycle import Cluster
 from e2e.operator import OperatorProcess
-from e2e.test_main_job import capacity, claims, get, holdings, operator, pod_uids, says, serving, until
+from e2e.test_main_job import capacity, claims, get, operator, pod_uids, says, serving, until
 
 __all__ = ["capacity", "operator"]
 
@@ -45,29 +44,3 @@ def test_a_lost_node_is_replaced_and_its_blocks_are_not_used_before_it_is_fenced
 def held_on(cluster: Cluster) -> dict[str, list[str]]:
     listed = get(cluster, "cup", "prod", "-n", "acme")["status"].get("holdings", [])
     return {holding["member"]: holding["nodes"] for holding in listed}
-
-
-def test_drain_says_why_it_waits_on_a_full_pool_and_ends_with_a_spare(
-    capacity: Cluster, operator: OperatorProcess
-) -> None:
-    serving(capacity, operator)
-    full = taken(capacity)
-    spare = next(name for name in claims(capacity) if name != full)
-    capacity.kubectl("delete", "node", spare)
-    drain = ("drain", full, "--ignore-daemonsets", "--delete-emptydir-data", "--timeout=5s")
-    assert capacity.kubectl(*drain, check=False).returncode != 0
-    summary = until(
-        lambda: text if "has to leave" in (text := summary_of(capacity)) else "", "the instance says why it waits"
-    )
-    assert f"has to leave {full} and cannot: need 300 CU on another node, have 0 spare" in summary
-    assert len(pod_uids(capacity)) == 2
-
-    nodes.apply(capacity.kubectl, nodes.gpu_nodes(3, "z1"))
-    capacity.kubectl("drain", full, "--ignore-daemonsets", "--delete-emptydir-data", "--timeout=60s")
-    says(capacity, "chat", "Ready", "True", "Ready")
-    assert set(holdings(capacity).values()) == {"Held"}
-    until(lambda: not claims(capacity)[full], "the drained node is claimed no more")
-
-
-def summary_of(cluster: Cluster) -> str:
-    return str(get(cluster, "mi", "chat", "-n", "acme")["status"].get("summary", ""))

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from e2e.api import PODS, Json
@@ -28,20 +28,31 @@ KINDS: Mapping[str, frozenset[Fault]] = {
     "reset": frozenset({Fault.RESET, Fault.RESET_AFTER_COMMIT}),
     "hang": frozenset({Fault.HANG}),
 }
+# By themselves only: a stream is everybody's who is watched by the same operator.
+STREAM_KINDS: Mapping[str, frozenset[Fault]] = {
+    "expired": frozenset({Fault.EXPIRED}),
+    "stalled": frozenset({Fault.STALLED}),
+    "deaf": frozenset({Fault.MISSED_DELETE}),
+    "truncated": frozenset({Fault.TRUNCATED}),
+}
+ALL_KINDS: Mapping[str, frozenset[Fault]] = {**KINDS, **STREAM_KINDS}
 # A call that hangs costs the operator's patience of 15 s, a stream that stalls 70 s: a few say as much as many.
 _MOST_REQUESTS_PER_SECOND = 100.0
+_LIMITS_ALONE = {Fault.HANG: 4, Fault.STALLED: 1, Fault.MISSED_DELETE: 4}
 _LIMITS = {Fault.HANG: 2, Fault.STALLED: 1, Fault.MISSED_DELETE: 1, Fault.EXPIRED: 5, Fault.TRUNCATED: 5}
 
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """How one customer fared. `pods` is how many there have been, `writes` how many the operator tried."""
+    """How one customer fared. `pods` is how many there have been, `writes` how many the operator tried, `met_by_writes`
+    how many of them met a fault."""
 
     name: str
     end: Json
     pods: int
     writes: int
     met: Mapping[Fault, int]
+    met_by_writes: int
     seconds: Mapping[str, float]
 
     def problems(self, calm: Result) -> list[str]:
@@ -62,6 +73,21 @@ class Result:
         steps = "  ".join(f"{step} {seconds:5.1f}" for step, seconds in self.seconds.items())
         met = ", ".join(f"{fault}: {times}" for fault, times in self.met.items())
         return f"{self.name:10} {sum(self.seconds.values()):6.1f} s  {self.writes:4} writes  {steps}  {met}"
+
+    def row(self, calm: Result) -> str:
+        """Of the table in docs/testing.md."""
+        late = {step: seconds - calm.seconds[step] for step, seconds in self.seconds.items()}
+        worst = max(late, key=lambda step: late[step])
+        faults = ", ".join(sorted(self.met)) or "none"
+        cells = (
+            faults,
+            str(sum(self.met.values())),
+            str(self.met_by_writes),
+            f"{self.writes} / {self.pods}",
+            f"{sum(self.seconds.values()):.1f} s",
+            f"{late[worst]:+.1f} s ({worst})" if self is not calm else "",
+        )
+        return f"| {' | '.join(cells)} |"
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,17 +136,39 @@ async def each_kind(stage: Stage, *, seed: int, share: float) -> list[Result]:
     assert operator.is_running()
     operator.kill()
     check(stage, [operator], customers)
-    return [
-        Result(
-            name=story.customer.name,
-            end=story.customer.end_state(),
-            pods=len(stage.history.ever(PODS, story.customer.name)),
-            writes=stage.proxy.writes(story.customer.name),
-            met={fault: times for (scope, fault), times in plan.met.items() if scope == story.customer.name},
-            seconds=story.seconds,
-        )
-        for story in stories
-    ]
+    return [_result(stage, plan, story) for story in stories]
+
+
+async def one_by_one(stage: Stage, kinds: Sequence[str], *, seed: int, share: float) -> AsyncIterator[Result]:
+    """Tell the story for each of these kinds of fault by itself, with an operator that has nothing else to do: how much
+    later than undisturbed does it come to its end?"""
+    for name in kinds:
+        faults = ALL_KINDS[name]
+        [customer] = await stage.enter(name)
+        customer.patience = 240.0
+        stage.proxy.plan = plan = Plan(seed, (Rule(name, faults, share, _LIMITS_ALONE),))
+        operator = await stage.operator("--leader-elect=false", name=name, server=stage.proxy.url)
+        story = await Story(customer, seed).told()
+        stage.proxy.plan = Plan(0)
+        result = _result(stage, plan, story)
+        await customer.leave()
+        stage.customers.remove(customer)
+        operator.kill()
+        check(stage, [operator], [customer])
+        yield result
+
+
+def _result(stage: Stage, plan: Plan, story: Story) -> Result:
+    name = story.customer.name
+    return Result(
+        name=name,
+        end=story.customer.end_state(),
+        pods=len(stage.history.ever(PODS, name)),
+        writes=stage.proxy.writes(name),
+        met={fault: times for (scope, fault), times in plan.met.items() if scope == name},
+        met_by_writes=sum(times for (scope, _), times in plan.met_by_writes.items() if scope == name),
+        seconds=story.seconds,
+    )
 
 
 def check(stage: Stage, operators: Sequence[OperatorProcess], customers: Sequence[Customer]) -> None:

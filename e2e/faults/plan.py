@@ -64,11 +64,12 @@ class Rule:
 
 @dataclass(slots=True)
 class Plan:
-    """`met` counts the faults that were handed out, by scope and fault."""
+    """`met` counts the faults that were handed out, by scope and fault; `met_by_writes` those that a write met."""
 
     seed: int
     rules: tuple[Rule, ...] = ()
     met: Counter[tuple[str, Fault]] = field(default_factory=Counter)
+    met_by_writes: Counter[tuple[str, Fault]] = field(default_factory=Counter)
     _asked: Counter[str] = field(default_factory=Counter)
 
     def for_call(self, method: str, path: str) -> Fault | None:
@@ -76,7 +77,10 @@ class Plan:
         possible = CALL_FAULTS - _OF_WRITES if method in _READS else CALL_FAULTS
         for rule in self.rules:
             if rule.faults & possible and rule.covers_path(path):
-                return self._drawn(rule, rule.faults & possible, f"{method} {path}")
+                fault = self._drawn(rule, rule.faults & possible, f"{method} {path}")
+                if fault is not None and method not in _READS:
+                    self.met_by_writes[rule.scope, fault] += 1
+                return fault
         return None
 
     def for_event(self, collection: str, kind: str, obj: Mapping[str, Any]) -> Fault | None:

@@ -65,7 +65,8 @@ class Story:
             lambda: (customer.running(), customer.pool()),
         )
         # N2: for all that anybody knows they still run there.
-        assert len(customer.pods_on(lost)) == 4
+        there = [each["metadata"]["name"] for each in customer.pods_on(lost)]
+        assert len(there) == 4, there
         assert customer.claims()[lost] == 8, "nobody else may have the blocks"
         return lost
 
