@@ -26,7 +26,8 @@ from reserved_capacity.ports import (
     Throttled,
     Unavailable,
 )
-from reserved_capacity.store import FOREIGN_PODS, LABEL_SELECTORS, Store, foreign_gpu_pods
+from reserved_capacity.store import FOREIGN_PODS, LABEL_SELECTORS, Store
+from reserved_capacity.trimming import foreign_gpu_pods
 
 log = structlog.get_logger(__name__)
 

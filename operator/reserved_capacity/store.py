@@ -192,8 +192,13 @@ class Store:
         return changes
 
     def is_restored(self, resource: Resource, listing: Listing) -> bool:
-        """A LIST is a consistent read, so its version only ever grows, unless the cluster was restored from a backup."""
-        return int(listing.resource_version) < int(self.listed_version(resource) or 0)
+        """Whether the cluster was restored from a backup. A LIST is a consistent read: it is never older than the one before,
+        and has no object older than we have seen it, unless we saw that later than the LIST."""
+        version = int(listing.resource_version)
+        if version < int(self.listed_version(resource) or 0):
+            return True
+        shelf = self._shelf(resource)
+        return any(_version(obj) < _newest(shelf, obj) <= version for obj in listing.items)
 
     def distrust(self, resource: Resource) -> None:
         """What we know never happened, and versions of then and now cannot be compared: anything is newer."""
@@ -345,42 +350,11 @@ class Store:
             shelf.tombstones.popitem(last=False)
 
 
-def foreign_gpu_pods(listing: Listing, gpu_resources: frozenset[str]) -> Listing:
-    """Of a LIST of pods those that hold GPUs: bound, not finished, and with a request for one of `gpu_resources` or
-    any resource that calls itself a GPU. Reduced to where they are and what they ask for."""
-    return Listing(
-        [_reduced(pod) for pod in listing.items if _holds_gpus(pod, gpu_resources)], listing.resource_version
-    )
-
-
-def _holds_gpus(pod: JsonObject, gpu_resources: frozenset[str]) -> bool:
-    if not pod["spec"].get("nodeName") or (pod.get("status") or {}).get("phase") in ("Succeeded", "Failed"):
-        return False
-    return any(
-        str(quantity) != "0" and (name in gpu_resources or "gpu" in name)
-        for container in _containers(pod)
-        for name, quantity in container["resources"]["requests"].items()
-    )
-
-
-def _containers(pod: JsonObject) -> list[JsonObject]:
-    """Name and requests of every container. For extended resources limits count as requests, as they do to Kubernetes."""
-    containers = []
-    for container in [*(pod["spec"].get("initContainers") or ()), *(pod["spec"].get("containers") or ())]:
-        resources = container.get("resources") or {}
-        requests = {**(resources.get("limits") or {}), **(resources.get("requests") or {})}
-        containers.append({"name": container["name"], "resources": {"requests": requests}})
-    return containers
-
-
-def _reduced(pod: JsonObject) -> JsonObject:
-    kept = ("name", "namespace", "uid", "resourceVersion", "labels", "deletionTimestamp")
-    return {
-        "apiVersion": "v1",
-        "kind": "Pod",
-        "metadata": {key: pod["metadata"][key] for key in kept if key in pod["metadata"]},
-        "spec": {"nodeName": pod["spec"]["nodeName"], "containers": _containers(pod)},
-    }
+def _newest(shelf: _Shelf, obj: JsonObject) -> int:
+    """The version in which we have seen this incarnation last, be it at its end."""
+    stored = shelf.objects.get(_place(obj))
+    alive = _version(stored) if stored is not None and _uid(stored) == _uid(obj) else 0
+    return max(alive, shelf.tombstones.get(_uid(obj), 0))
 
 
 def _place(obj: JsonObject) -> _Place:

@@ -22,6 +22,7 @@ from reserved_capacity.ports import (
     SERVICES,
     STATEFUL_SETS,
     JsonObject,
+    Listing,
     Resource,
 )
 
@@ -142,3 +143,41 @@ _PARTS: dict[tuple[Resource, str], Callable[[Any], Any] | None] = {
     (ENDPOINT_SLICES, "endpoints"): _endpoints,
     (ENDPOINT_SLICES, "ports"): None,
 }
+
+
+def foreign_gpu_pods(listing: Listing, gpu_resources: frozenset[str]) -> Listing:
+    """Of a LIST of pods those that hold GPUs: bound, not finished, and with a request for one of `gpu_resources` or
+    any resource that calls itself a GPU. Reduced to where they are and what they ask for."""
+    return Listing(
+        [_reduced(pod) for pod in listing.items if _holds_gpus(pod, gpu_resources)], listing.resource_version
+    )
+
+
+def _holds_gpus(pod: JsonObject, gpu_resources: frozenset[str]) -> bool:
+    if not pod["spec"].get("nodeName") or (pod.get("status") or {}).get("phase") in ("Succeeded", "Failed"):
+        return False
+    return any(
+        str(quantity) != "0" and (name in gpu_resources or "gpu" in name)
+        for container in _containers(pod)
+        for name, quantity in container["resources"]["requests"].items()
+    )
+
+
+def _containers(pod: JsonObject) -> list[JsonObject]:
+    """Name and requests of every container. For extended resources limits count as requests, as they do to Kubernetes."""
+    containers = []
+    for container in [*(pod["spec"].get("initContainers") or ()), *(pod["spec"].get("containers") or ())]:
+        resources = container.get("resources") or {}
+        requests = {**(resources.get("limits") or {}), **(resources.get("requests") or {})}
+        containers.append({"name": container["name"], "resources": {"requests": requests}})
+    return containers
+
+
+def _reduced(pod: JsonObject) -> JsonObject:
+    kept = ("name", "namespace", "uid", "resourceVersion", "labels", "deletionTimestamp")
+    return {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {key: pod["metadata"][key] for key in kept if key in pod["metadata"]},
+        "spec": {"nodeName": pod["spec"]["nodeName"], "containers": _containers(pod)},
+    }

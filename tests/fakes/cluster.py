@@ -38,7 +38,8 @@ from reserved_capacity.ports import (
     Resource,
     Unavailable,
 )
-from reserved_capacity.store import FOREIGN_PODS, LABEL_SELECTORS, Store, foreign_gpu_pods
+from reserved_capacity.store import FOREIGN_PODS, LABEL_SELECTORS, Store
+from reserved_capacity.trimming import foreign_gpu_pods
 from tests.fakes.documents import cloned, merged
 from tests.fakes.selectors import matches_fields, matches_labels
 

@@ -24,8 +24,8 @@ from reserved_capacity.store import (
     POOLS_BY_CLASS,
     Change,
     Store,
-    foreign_gpu_pods,
 )
+from reserved_capacity.trimming import foreign_gpu_pods
 
 CHAT = Ref(MODEL_INSTANCES, "acme", "chat")
 
@@ -142,6 +142,24 @@ def test_after_a_restore_from_backup_the_list_is_believed(store: Store) -> None:
     assert {change.ref.name for change in found} == {"chat", "b"}
     assert versions(store) == {"b": "260", "chat": "250"}
     assert store.observe(MODEL_INSTANCES, instance(301, x=3))
+
+
+def test_a_backup_of_a_moment_ago_is_known_by_an_object_that_is_older_than_it_was(store: Store) -> None:
+    """By the next LIST the restored cluster counts higher than the one before it ever did."""
+    store.replace(MODEL_INSTANCES, listing(10, instance(5, x=1)))
+    store.observe(MODEL_INSTANCES, instance(20, x=2))
+    assert not store.is_restored(MODEL_INSTANCES, listing(19, instance(5, x=1)))
+    assert not store.is_restored(MODEL_INSTANCES, listing(99, instance(5, uid="u0")))
+    store.replace(MODEL_INSTANCES, listing(99, instance(5, x=1)))
+    assert (store.get(CHAT) or {})["spec"] == {"x": 1}
+    assert store.observe(MODEL_INSTANCES, instance(21, x=3)) is not None
+
+
+def test_after_a_restore_an_object_whose_end_was_seen_is_there_again(store: Store) -> None:
+    store.observe(MODEL_INSTANCES, instance(5))
+    store.forget(MODEL_INSTANCES, instance(9))
+    assert store.replace(MODEL_INSTANCES, listing(8, instance(5))) == []
+    assert len(store.replace(MODEL_INSTANCES, listing(99, instance(5)))) == 1
 
 
 def test_indexes_follow_every_change(store: Store) -> None:

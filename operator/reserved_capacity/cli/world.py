@@ -24,8 +24,8 @@ from reserved_capacity.ports import (
 )
 from reserved_capacity.settings import LEASE_NAME
 from reserved_capacity.snapshot import INDEXES, timestamp
-from reserved_capacity.store import FOREIGN_PODS, LABEL_SELECTORS, NOT_MANAGED_BY, Store, foreign_gpu_pods
-from reserved_capacity.trimming import without_bookkeeping
+from reserved_capacity.store import FOREIGN_PODS, LABEL_SELECTORS, NOT_MANAGED_BY, Store
+from reserved_capacity.trimming import foreign_gpu_pods, without_bookkeeping
 
 LEASES = Resource("coordination.k8s.io", "v1", "leases", "Lease", namespaced=True)
 _LEASE_GRACE_SECONDS = 60  # the clocks of two machines differ

@@ -39,7 +39,8 @@ from reserved_capacity.snapshot import (
     shape_of,
 )
 from reserved_capacity.snapshot.claims import claim_demand, occupied, with_unclaimed_use
-from reserved_capacity.store import FOREIGN_PODS, NOT_MANAGED_BY, foreign_gpu_pods
+from reserved_capacity.store import FOREIGN_PODS, NOT_MANAGED_BY
+from reserved_capacity.trimming import foreign_gpu_pods
 
 _OUR_TAINT = {"key": meta.CLAIMED_TAINT, "value": meta.CLAIMED_VALUE, "effect": meta.CLAIMED_TAINT_EFFECT}
 
