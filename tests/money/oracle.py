@@ -151,8 +151,8 @@ class _Provisioned:
         self.next, self.units, self.is_known = 0, 0, 0
 
     def missing(self, day: int, contracted: int) -> int:
-        """CU-seconds; days are asked for in their order."""
-        at, end, total = day * DAY, (day + 1) * DAY, 0
+        """CU-seconds; none of a day of which a second is unknown. Days are asked for in their order."""
+        at, end, total, known = day * DAY, (day + 1) * DAY, 0, 0
         if not self.moments or (self.next == len(self.moments) and not self.is_known):
             return 0
         while True:
@@ -161,9 +161,10 @@ class _Provisioned:
             if upto > at:
                 if self.is_known and self.units < contracted:
                     total += (contracted - self.units) * (upto - at)
+                known += (upto - at) * self.is_known
                 at = upto
             if at == end:
-                return total
+                return total if known == DAY else 0
             self.units += self.changes[self.moments[self.next]]
             self.is_known += self.known[self.moments[self.next]]
             self.next += 1

@@ -243,7 +243,11 @@ def test_c4_a_credit_counts_seconds_and_a_single_one_gives_back_a_minor_unit() -
 
 
 def test_c4_a_credit_spans_midnight_day_by_day() -> None:
-    found = credits_of(provisioned(0, "2026-03-04T18:00:00", "2026-03-05T06:00:00"))
+    before, after = (
+        provisioned(300, "2026-03-01T00:00:00", "2026-03-04T18:00:00"),
+        provisioned(300, "2026-03-05T06:00:00"),
+    )
+    found = credits_of(before, provisioned(0, "2026-03-04T18:00:00", "2026-03-05T06:00:00"), after)
     assert found == {"2026-03-04": -54_247, "2026-03-05": -54_247}
 
 
@@ -256,6 +260,14 @@ def test_c4_nothing_provisioned_gives_back_the_charge_and_never_more() -> None:
 def test_m9_a_day_on_which_nobody_saw_the_pool_has_no_shortfall() -> None:
     assert credits_of() == {}
     assert credits_of(provisioned(300, "2026-03-02T00:00:00", "2026-03-04T00:00:00")) == {}
+
+
+def test_m9_on_the_day_on_which_a_pool_goes_or_comes_back_nothing_is_taken_for_missing() -> None:
+    """It comes back with nothing, and has its CU a moment later."""
+    before, back = provisioned(300, "2026-03-01T00:00:00", "2026-03-04T10:00:00"), "2026-03-06T12:00:00"
+    waits = provisioned(0, back, "2026-03-06T12:00:03")
+    assert credits_of(before, waits, provisioned(300, "2026-03-06T12:00:03")) == {}
+    assert credits_of(before, provisioned(0, back), today="2026-03-08") == {"2026-03-07": -216_986}
 
 
 def test_c4_what_is_contracted_after_a_reduction_is_what_can_be_missing() -> None:

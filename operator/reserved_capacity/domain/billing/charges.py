@@ -126,11 +126,13 @@ def charge_of(contract: Contract, history: PriceHistory, day: date) -> int:
 def missing_by_day(
     contract: Contract, steps: Sequence[Rate], provisioned: Iterable[Interval], first: date, last: date
 ) -> Mapping[date, int]:
-    """CU x MOMENT that were contracted and not provisioned, of the days first..last on which any were (C4)."""
+    """CU x MOMENT that were contracted and not provisioned, of the days first..last on which any were (C4); none of days
+    on which there was no such pool, be it for a moment (M9)."""
+    own = [
+        each for each in provisioned if each.kind is IntervalKind.PROVISIONED and each.subject == contract.commitment
+    ]
     missing: dict[date, int] = {}
-    for interval in provisioned:
-        if interval.kind is not IntervalKind.PROVISIONED or interval.subject != contract.commitment:
-            continue
+    for interval in own:
         if interval.compute_units >= steps[0].compute_units:
             continue
         day = max(first, interval.since.astimezone(UTC).date())
@@ -141,7 +143,13 @@ def missing_by_day(
                 covered = interval.moments_between(start_of(day), start_of(day + DAY))
                 missing[day] = missing.get(day, 0) + short * covered
             day += DAY
-    return missing
+    return {day: moments for day, moments in missing.items() if _is_known(own, day)}
+
+
+def _is_known(own: Iterable[Interval], day: date) -> bool:
+    """Whether the whole of a day is in the history: a pool that was away and came back begins with nothing (M9)."""
+    start, end = start_of(day), start_of(day + DAY)
+    return sum(each.moments_between(start, end) for each in own) >= DAY_MOMENTS
 
 
 def shortfall_minor(charge_minor: int, compute_units: int, missing: int) -> int:

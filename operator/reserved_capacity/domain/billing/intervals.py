@@ -24,7 +24,7 @@ class Interval:
     """`until` None: it lasts. Half-open: [since, until).
 
     Intervals of one subject do not overlap. A time that none of a commitment covers is unknown, which is not the same as
-    an interval with 0 CU: while nobody saw the pool, nothing is taken for missing (M9).
+    an interval with 0 CU: on a day on which there was no pool, be it for a moment, nothing is taken for missing (M9).
     """
 
     namespace: str
