@@ -370,7 +370,10 @@ class Ledger(Agreements, Postings, Lots, Invoices, Outbox, Protocol):
 
 
 class SinkError(BooksError):
-    """Billing has not confirmed. It may have taken some or all of the events: they are sent again, under the same ids."""
+    """Billing has not confirmed. It may have taken some or all of the events: they are sent again, under the same ids.
+    `taken`: so many of the first ones it has confirmed all the same."""
+
+    taken = 0
 
 
 class SinkUnavailable(SinkError):

@@ -12,7 +12,7 @@ import pytest
 from cloudevents.core.bindings.http import HTTPMessage, from_structured_event
 
 from reserved_capacity.adapters.billing_sink import ATTEMPTS, HttpBillingSink
-from reserved_capacity.ledger_ports import Event, EventType, SinkRefused, SinkUnavailable
+from reserved_capacity.ledger_ports import Event, EventType, SinkError, SinkRefused, SinkUnavailable
 from tests.fakes.sink import CUT, HOLD, LOST, HttpSink
 
 NOW = datetime(2026, 3, 5, 12, 30, tzinfo=UTC)
@@ -89,6 +89,16 @@ async def test_a_sink_that_takes_no_batches_is_asked_once_and_gets_them_one_by_o
         await sink.deliver([event(3), event(4)])
         assert [len(events) for _, events in server.requests] == [2, 1, 1, 1, 1]
         assert len(server.received.kept["acme"]) == 4
+
+
+@pytest.mark.parametrize(("answer", "error"), [(503, SinkUnavailable), (422, SinkRefused)])
+async def test_where_one_by_one_is_the_way_a_failure_says_how_many_were_taken(
+    answer: int, error: type[SinkError]
+) -> None:
+    async with talking(lambda number: 415 if number == 0 else 204 if number < 3 else answer) as (_, sink, _naps):
+        with pytest.raises(error) as failed:
+            await sink.deliver([event(number) for number in range(1, 5)])
+        assert failed.value.taken == 2
 
 
 async def test_what_billing_has_already_counts_as_delivered() -> None:

@@ -112,6 +112,28 @@ async def test_one_event_that_billing_refuses_holds_up_what_is_behind_it_and_not
     assert desk.kept == ids
 
 
+async def test_m7_what_was_taken_before_a_failure_counts_and_the_rest_is_tried_at_once(desk: Desk) -> None:
+    """Of a sink that takes no batches, half of whose answers are lost, a hundred in a row would never be confirmed."""
+    ids = await desk.post(*range(1, 9))
+    deliver_to, tries = desk.sink.deliver, iter((3, 0, 4))
+
+    async def stop_after_some(events: Sequence[Event]) -> None:
+        taken = next(tries, len(events))
+        await deliver_to(events[:taken])
+        if taken < len(events):
+            error = SinkUnavailable("lost")
+            error.taken = taken
+            raise error
+
+    desk.sink.deliver = stop_after_some  # type: ignore[method-assign]
+    assert await desk.turn() == Delivery(3, more=True)
+    with pytest.raises(SinkUnavailable):
+        await desk.turn()
+    assert await desk.turn() == Delivery(4, more=True)
+    assert await desk.turn() == Delivery(1)
+    assert desk.kept == ids == [identity for _, identity in desk.sink.received.sent]
+
+
 async def test_while_one_operator_delivers_the_other_leaves_the_account_alone(desk: Desk) -> None:
     ids = await desk.post(1, 2)
     assert await desk.turn("one", limit=1) == Delivery(1, more=True)

@@ -76,8 +76,12 @@ class HttpBillingSink:
         """See the port. Tries a few times by itself before it gives up."""
         if len(events) > 1 and self._takes_batches and await self._deliver_batch(events):
             return
-        for event in events:
-            await self._send(to_structured(cloud_event(event, self._source), _FORMAT))
+        for number, event in enumerate(events):
+            try:
+                await self._send(to_structured(cloud_event(event, self._source), _FORMAT))
+            except SinkError as error:
+                error.taken = number
+                raise
 
     async def _deliver_batch(self, events: Sequence[Event]) -> bool:
         """False: one by one is the way, as no batches are taken, or of this one something is known already."""

@@ -80,12 +80,15 @@ async def deliver(
 
 
 async def _send(sink: BillingSink, events: Sequence[Event]) -> Sequence[Event]:
-    """The events that billing has confirmed: all, or where it refuses them together, so many of the first as it takes."""
+    """The events that billing has confirmed: all, or so many of the first as it takes. Raises only when these are none:
+    whatever gets on at all is not slowed down by what fails on the way."""
     while True:
         try:
             await sink.deliver(events)
-        except SinkRefused:
-            if len(events) == 1:
+        except SinkError as error:
+            if error.taken:
+                return events[: error.taken]
+            if len(events) == 1 or not isinstance(error, SinkRefused):
                 raise
             events = events[: len(events) // 2]
         else:
