@@ -35,7 +35,8 @@ class Books:
     async def open(self) -> Billing:
         """Waits until the cluster says which one it is: its books are kept under that name."""
         settings, cluster = self._settings, await self._cluster_uid()
-        self._database = Database(settings.database_url or embedded_database(os.environ, cluster))
+        url = settings.database_url or embedded_database(os.environ, cluster)
+        self._database = Database(url, cluster=cluster)
         if settings.billing_url is not None:
             self._sink = HttpBillingSink(settings.billing_url, source=f"//{cluster}", token=settings.billing_token)
         return Billing(

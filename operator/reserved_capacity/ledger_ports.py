@@ -29,8 +29,6 @@ Document = Mapping[str, Any]
 """A JSON object. Money in it is a decimal string."""
 
 PAGE = 500
-
-
 SLOWLY_SECONDS = 60.0
 
 
@@ -187,8 +185,8 @@ class Halt:
 class Agreements(Protocol):
     """What was agreed and learnt: each fact once, with the moment it was first told (ADR 0020).
 
-    That moment, `seen_at` of a price or a reduction, goes on record as not before the end of the latest day that is posted,
-    also when a clock has jumped back: no posted day gets another price in hindsight.
+    That moment, also the one at which a pool is observed, goes on record as not before the end of the latest day that is
+    closed (`begin_close`), whatever a clock says: no posted day gets another price or Shortfall in hindsight.
     """
 
     async def contracts(
@@ -199,10 +197,8 @@ class Agreements(Protocol):
         commitment: str | None = None,
         open_on: date | None = None,
     ) -> tuple[Contract, ...]:
-        """Contracts that match everything given, by commitment and number; their reductions by date.
-
-        `open_on` leaves out those whose last charged day is before it; what has no billing_start is open.
-        """
+        """Contracts that match everything given, by commitment and number; their reductions by date. `open_on` leaves out
+        those whose last charged day is before it; what has no billing_start is open."""
 
     async def register(self, contracts: Sequence[Contract]) -> tuple[Contract, ...]:
         """Have these contracts in the books; what stands there afterwards, in the order given.
@@ -220,9 +216,7 @@ class Agreements(Protocol):
 
     async def record_reductions(self, term: TermId, reductions: Sequence[Reduction]) -> tuple[Reduction, ...]:
         """Add the reductions that are not there (same date and CU are the same, whenever seen); all of the contract.
-
-        LedgerRefused if there is no such contract.
-        """
+        LedgerRefused if there is no such contract."""
 
     async def observe(self, pool: PoolName, present: Collection[Presence], at: datetime) -> int:
         """Note who has CU of the pool at `at`: intervals of who is not there any more end, those of who is new begin
@@ -231,17 +225,23 @@ class Agreements(Protocol):
     def intervals(self, pools: Collection[PoolName], since: datetime, until: datetime) -> AsyncIterator[Interval]:
         """Intervals of these pools that overlap [since, until), whole, by pool, start, kind and subject."""
 
+    def provisioned(self, commitments: Collection[str], since: datetime, until: datetime) -> AsyncIterator[Interval]:
+        """The same of what was provisioned of these commitments, under whatever names their pool stood (M9), by start."""
+
 
 class Postings(Protocol):
     """What stands in the books, and what is to be posted."""
+
+    async def begin_close(self, today: date) -> None:
+        """The days before `today` are closed: what is learnt from now on is of later days. So who reads the facts after
+        this has read all that the rows of these days are made of, and whoever audits them finds the same."""
 
     async def due(self, today: date, *, after: TermId | None = None, limit: int = PAGE) -> tuple[DueContract, ...]:
         """Contracts with something to post on `today`, by commitment and number, at most `limit` of those behind `after`.
 
         Due are those with a billing_start before `today` and no Charge for the last charged day before `today`. Fewer
         than `limit`: there are no more. The page moves on by `after`, whether or not its contracts were posted, so one
-        that cannot be posted stops no other. Whoever has many days to catch up takes smaller pages: what is appended
-        together is one transaction.
+        that cannot be posted stops no other.
         """
 
     async def posted(self, terms: Sequence[TermId]) -> tuple[PostedContract, ...]:
@@ -283,12 +283,14 @@ class Invoices(Protocol):
         """Rows of days before `before`, with numbers not above `through`, that no closed month has: days that the last one
         does not cover, and rows that were posted after it was closed. By day and number."""
 
+    def invoiced(self, account: str, currency: str, month: date) -> AsyncIterator[Entry]:
+        """Rows that this closed month has, by day and number: also those of earlier months that were found later, and
+        Prepayments, though they have invoices of their own. None while it is open."""
+
     async def close_month(self, month: ClosedMonth, invoice: IssuedInvoice | None) -> ClosedMonth:
         """Close a month, and keep its invoice and the event for billing, if there is one; all or nothing.
-
         A month that is closed already stays as it is, with or without an invoice; what stands. LedgerRefused: a later
-        month is closed, or another invoice has the number.
-        """
+        month is closed, or another invoice has the number."""
 
     async def issue(self, invoice: IssuedInvoice) -> IssuedInvoice:
         """Keep an invoice that closes no month (a prepayment's), and the event for billing, unless there is one of this

@@ -198,6 +198,23 @@ class AgreementsContract:
         reductions = await ledger.record_reductions(TermId("po-1", 1), [Reduction(day(40), 300, NOW)])
         assert reductions == (Reduction(day(40), 300, end),)
 
+    async def test_m5_nothing_is_learnt_of_a_day_that_is_being_closed(self, ledger: Ledger) -> None:
+        """Whoever closes it has read everything by then, and whoever audits it later must find the same."""
+        await ledger.register([contract()])
+        await ledger.observe(POOL, [held("chat-0")], NOW)
+        today = NOW.date() + timedelta(days=1)
+        for each in (today, today - timedelta(days=3)):  # a clock that jumps back opens nothing again
+            await ledger.begin_close(each)
+        end = datetime(today.year, today.month, today.day, tzinfo=UTC)
+        early = PriceSighting("usd", Term.ONE_YEAR, date(2024, 2, 8), Decimal("220.00"), NOW)
+        await ledger.record_sightings([early])
+        assert [each.seen_at for each in await ledger.sightings("usd")] == [end]
+        (reduction,) = await ledger.record_reductions(TermId("po-1", 1), [Reduction(day(40), 300, NOW)])
+        assert reduction.seen_at == end
+        await ledger.observe(POOL, [held("chat-0", 600)], NOW + timedelta(hours=1))
+        found = await gather(ledger.intervals({POOL}, NOW - timedelta(days=9), end + timedelta(days=9)))
+        assert [(each.compute_units, each.since, each.until) for each in found] == [(300, NOW, end), (600, end, None)]
+
     async def test_the_history_of_a_pool_follows_who_is_there(self, ledger: Ledger) -> None:
         one, two, three = (NOW + timedelta(hours=hours) for hours in (1, 2, 3))
         assert await ledger.observe(POOL, [held("chat-0", since=NOW), held("chat-1")], one) == 2
@@ -235,6 +252,27 @@ class AgreementsContract:
         assert await ledger.observe(POOL, [held("chat-0", since=earlier)], earlier) == 1
         found = await gather(ledger.intervals({POOL}, earlier - timedelta(days=9), NOW + timedelta(days=9)))
         assert [(each.since, each.until) for each in found] == [(NOW, NOW), (NOW, None)]
+
+    async def test_m9_what_was_provisioned_is_found_by_commitment_wherever_the_pool_stood(self, ledger: Ledger) -> None:
+        there = Presence(IntervalKind.PROVISIONED, "po-1", "po-1", 600)
+        other = replace(there, subject="po-2", owner="po-2")
+        again = PoolName("globex", "again")
+        one, two, three = (NOW + timedelta(days=number) for number in (1, 2, 3))
+        await ledger.observe(POOL, [there, other, held("po-1")], NOW)
+        await ledger.observe(POOL, [other], one)
+        await ledger.observe(again, [replace(there, compute_units=500)], two)
+        found = await gather(ledger.provisioned(["po-1", "po-9"], NOW - timedelta(days=9), three))
+        assert [(each.pool, each.compute_units, each.since, each.until) for each in found] == [
+            ("prod", 600, NOW, one),
+            ("again", 500, two, None),
+        ]
+        assert await gather(ledger.provisioned(["po-1"], one, two)) == []
+        assert [
+            each.subject for each in await gather(ledger.provisioned(["po-2", "po-1"], three, three + (two - one)))
+        ] == [
+            "po-1",
+            "po-2",
+        ]
 
 
 class PostingsContract:
@@ -386,7 +424,7 @@ class InvoicesContract:
         self, ledger: Ledger
     ) -> None:
         chance = Random(5)
-        days, cut, invoiced = list(range(1, 120)), None, []
+        days, cut, months = list(range(1, 120)), None, dict[date, list[Entry]]()
         chance.shuffle(days)
         for month in (Month(2026, number) for number in (3, 4, 5, 6, 7)):
             rows = [charge(days.pop(), minor=chance.randrange(1, 9999)) for _ in range(chance.randrange(10, 24))]
@@ -397,8 +435,12 @@ class InvoicesContract:
             assert found == [
                 each for each in everything if cut.covers(each) and not (previous and previous.covers(each))
             ]
+            assert await gather(ledger.invoiced("acme", "USD", month.start)) == []
             await ledger.close_month(closed(month.number, cut.through), None)
-            invoiced += [each.number for each in found]
+            months[month.start] = found
+            for start, rows_of_it in months.items():
+                assert await gather(ledger.invoiced("acme", "USD", start)) == rows_of_it, "for ever"
+        invoiced = [each.number for rows_of_it in months.values() for each in rows_of_it]
         assert len(invoiced) == len(set(invoiced)) > 30
 
     async def test_m6_a_closed_month_and_its_invoice_stay_as_they_are(self, ledger: Ledger) -> None:

@@ -63,6 +63,7 @@ class FakeLedger(FakeLots):
         self._outbox: list[_Report] = []
         self._claims: dict[str, tuple[str, datetime]] = {}
         self._halts: dict[str, Halt] = {}
+        self._open_from = date.min + timedelta(days=1)
 
     def _answer(self) -> None:
         if self.failure is not None:
@@ -105,8 +106,12 @@ class FakeLedger(FakeLots):
             self._sightings.setdefault(key, replace(each, seen_at=self._seen(each.seen_at)))
 
     def _seen(self, moment: datetime) -> datetime:
-        last = max((each.transaction.day for each in self._entries), default=None)
-        return moment if last is None else max(moment, start_of(last + timedelta(days=1)))
+        last = max((each.transaction.day for each in self._entries), default=date.min)
+        return max(moment, start_of(max(last + timedelta(days=1), self._open_from)))
+
+    async def begin_close(self, today: date) -> None:
+        self._answer()
+        self._open_from = max(today, self._open_from)
 
     async def sightings(self, price_book: str) -> tuple[PriceSighting, ...]:
         self._answer()
@@ -136,7 +141,7 @@ class FakeLedger(FakeLots):
             if each.until is not None:
                 key = (each.kind, each.subject)
                 ends[key] = max(each.until, ends.get(key, each.until))
-        changes = plan_intervals((pool.namespace, pool.name), lasting, present, at, ends)
+        changes = plan_intervals((pool.namespace, pool.name), lasting, present, self._seen(at), ends)
         over = {(each.kind, each.subject) for each in changes.ended}
         self._intervals = [
             each
@@ -156,6 +161,21 @@ class FakeLedger(FakeLots):
             and (each.until is None or each.until > since)
         )
         for each in sorted(found, key=lambda one: (one.namespace, one.pool, one.since, one.kind, one.subject)):
+            yield each
+
+    async def provisioned(
+        self, commitments: Collection[str], since: datetime, until: datetime
+    ) -> AsyncIterator[Interval]:
+        self._answer()
+        found = (
+            each
+            for each in self._intervals
+            if each.kind is IntervalKind.PROVISIONED
+            and each.subject in commitments
+            and each.since < until
+            and (each.until is None or each.until > since)
+        )
+        for each in sorted(found, key=lambda one: (one.subject, one.since)):
             yield each
 
     # -------------------------------------------------------------------------------------------------------- postings
@@ -280,13 +300,31 @@ class FakeLedger(FakeLots):
 
     async def uninvoiced(self, account: str, currency: str, before: date, *, through: int) -> AsyncIterator[Entry]:
         self._answer()
-        closed = self._last_closed(account, currency)
-        for each in self._in_order():
-            row = each.transaction
-            if (row.account, row.currency) != (account, currency) or row.day >= before or each.number > through:
-                continue
-            if closed is None or not (_in_month_or_before(row.day, closed.month) and each.number <= closed.through):
+        for each in self._not_in(self._last_closed(account, currency), account, currency):
+            if each.transaction.day < before and each.number <= through:
                 yield each
+
+    async def invoiced(self, account: str, currency: str, month: date) -> AsyncIterator[Entry]:
+        self._answer()
+        closed = self._closed.get((account, currency, month))
+        if closed is None:
+            return
+        earlier = [each for key, each in self._closed.items() if key[:2] == (account, currency) and key[2] < month]
+        for each in self._not_in(max(earlier, key=lambda one: one.month, default=None), account, currency):
+            if _in_month_or_before(each.transaction.day, month) and each.number <= closed.through:
+                yield each
+
+    def _not_in(self, closed: ClosedMonth | None, account: str, currency: str) -> list[Entry]:
+        return [
+            each
+            for each in self._in_order()
+            if (each.transaction.account, each.transaction.currency) == (account, currency)
+            and not (
+                closed is not None
+                and _in_month_or_before(each.transaction.day, closed.month)
+                and each.number <= closed.through
+            )
+        ]
 
     async def close_month(self, month: ClosedMonth, invoice: IssuedInvoice | None) -> ClosedMonth:
         self._answer()

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import datetime, timedelta
 
 import pytest
 
-from reserved_capacity.domain.billing.ledger import EntryKind
+from reserved_capacity.domain.billing.ledger import EntryKind, Transaction
+from reserved_capacity.domain.terms import Term
 from reserved_capacity.ledger_ports import Entry, LedgerUnavailable, SinkUnavailable
 from reserved_capacity.ports import COMPUTE_UNIT_POOLS, PRICE_BOOKS, Ref
+from reserved_capacity.reconcilers.billing import close
 from tests.fakes.ledger import FakeLedger
 from tests.fakes.sink import FakeSink
 from tests.integration.world import World, pool
@@ -66,6 +70,33 @@ async def test_m5_an_operator_that_was_off_for_40_days_posts_exactly_these() -> 
     assert [each.transaction for each in await entries(disturbed)] == [
         each.transaction for each in await entries(undisturbed)
     ]
+
+
+async def test_m5_months_that_are_caught_up_are_posted_in_pieces_and_are_the_same(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Nobody waits for a transaction that is as long as the operator was away."""
+    monkeypatch.setattr(close, "ROWS_AT_ONCE", 10)
+    world = await a_serving_pool()
+    ledger = world.ledger
+    assert ledger is not None
+    sizes: list[int] = []
+    append = ledger.append
+
+    async def counted(rows: Sequence[Transaction], *, now: datetime) -> tuple[Entry, ...]:
+        sizes.append(len(rows))
+        return await append(rows, now=now)
+
+    monkeypatch.setattr(ledger, "append", counted)
+    base = (await ledger.contracts())[0]
+    more = [replace(base, commitment=f"po-{name}", term=Term.THREE_MONTHS) for name in "abcde"]
+    await ledger.register(more)
+    world.clock.forward(days=8)
+    await world.settle()
+    assert sizes[:3] == [14, 14, 14], "whole contracts of a week, until there are ten rows"
+    for each in (base, *more):
+        days = [row.transaction.day async for row in ledger.entries(contract=each.commitment)]
+        assert len(days) == 7
 
 
 async def test_i5_two_operators_post_every_day_once() -> None:

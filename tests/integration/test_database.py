@@ -5,9 +5,11 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
+import threading
 import time
 from collections.abc import AsyncIterator, Callable
-from datetime import timedelta
+from contextlib import suppress
+from datetime import date, timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -19,7 +21,9 @@ from sqlalchemy import Connection, event, text
 
 from reserved_capacity.adapters.database.engine import Database, DatabaseUrlError, parse_url
 from reserved_capacity.adapters.database.ledger import SqlLedger
+from reserved_capacity.adapters.database.postings import append
 from reserved_capacity.adapters.database.schema import metadata
+from reserved_capacity.adapters.database.statements import lock_accounts
 from reserved_capacity.domain.billing.contracts import Reduction
 from reserved_capacity.domain.tokens.prices import UnitPrice
 from reserved_capacity.ledger_ports import (
@@ -33,9 +37,10 @@ from reserved_capacity.ledger_ports import (
     TermId,
 )
 from tests.contract.ledger_port import NOW, POOL, charge, closed, contract, day, gather, held, invoice, shortfall
+from tests.postgresql import Postgres
 from tests.unit.domain.lots import INPUT, at, bought, ordered, wish
 
-Open = Callable[[], Database]
+Open = Callable[..., Database]
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
@@ -45,8 +50,8 @@ async def reopen(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterato
     url = f"sqlite:///{tmp_path}/new/books.db" if sqlite else request.getfixturevalue("postgres").create()
     opened: list[Database] = []
 
-    def again() -> Database:
-        opened.append(Database(url, lock_wait=1.0))
+    def again(**options: Any) -> Database:
+        opened.append(Database(url, lock_wait=1.0, **options))
         return opened[-1]
 
     yield again
@@ -144,6 +149,36 @@ async def test_postings_can_be_looked_at_one_a_row(database: Database) -> None:
 # --------------------------------------------------------------------------------------------------- opened, up to date
 
 
+async def test_m4_a_process_that_stands_still_in_a_transaction_does_not_hold_up_its_successor(
+    postgres: Postgres,
+) -> None:
+    """A node that is frozen keeps its connection, and with it the locks."""
+    url, frozen, thawed = postgres.create(), threading.Event(), threading.Event()
+    first, second = Database(url, lock_wait=0.2), Database(url, lock_wait=0.2)
+
+    def stand_still(connection: Connection) -> None:
+        lock_accounts(connection, {"acme"})
+        frozen.set()
+        thawed.wait(30)
+        append(connection, [charge(1)], NOW)
+
+    asleep = asyncio.create_task(first.write(stand_still))
+    await asyncio.to_thread(frozen.wait, 30)
+    tried = 0
+    while True:
+        tried += 1
+        with suppress(LedgerUnavailable):
+            (entry,) = await SqlLedger(second).append([charge(1)], now=NOW)
+            break
+    assert 1 < tried < 9
+    thawed.set()
+    with pytest.raises(LedgerUnavailable):
+        await asleep
+    assert await gather(SqlLedger(first).entries(account="acme")) == [entry]
+    for each in (first, second):
+        await each.close()
+
+
 async def test_the_migrations_make_what_the_code_expects(database: Database) -> None:
     def differences(connection: Connection) -> list[Any]:
         return compare_metadata(MigrationContext.configure(connection, opts={"compare_type": True}), metadata)
@@ -169,6 +204,33 @@ async def test_a_database_of_a_newer_operator_is_left_alone(reopen: Open) -> Non
     with pytest.raises(LedgerUnusable, match="9999"):
         await SqlLedger(reopen()).books()
     assert await run(newer, "SELECT version_num FROM alembic_version") == [("9999",)]
+
+
+async def test_the_books_of_one_cluster_are_refused_to_another_until_a_person_has_handed_them_over(
+    reopen: Open,
+) -> None:
+    first = reopen(cluster="uid-1")
+    await fill(first)
+    assert len(await SqlLedger(reopen(cluster="uid-1")).books()) == 1, "its own are its own again"
+    assert len(await SqlLedger(reopen()).books()) == 1, "who only reads is not asked"
+    other = SqlLedger(reopen(cluster="uid-2"))
+    for _ in range(2):
+        with pytest.raises(
+            LedgerUnusable, match=r"cluster uid-1 .* this one is uid-2: give it a database of its own"
+        ) as failed:
+            await other.append([charge(9)], now=NOW)
+    await run(first, str(failed.value).rpartition(": ")[2])
+    assert len(await other.append([charge(9)], now=NOW)) == 1
+
+
+async def test_who_only_reads_brings_nothing_up_to_date(reopen: Open) -> None:
+    """A newer command would lock out an older operator."""
+    older = reopen()
+    await fill(older)
+    await run(older, "UPDATE alembic_version SET version_num = '0002'")
+    with pytest.raises(LedgerUnusable, match="of version 0002"):
+        await SqlLedger(reopen(reads_only=True)).books()
+    assert await run(older, "SELECT version_num FROM alembic_version") == [("0002",)]
 
 
 async def test_missing_tables_are_for_a_person_to_mend(database: Database) -> None:
@@ -224,9 +286,12 @@ async def test_no_operation_looks_through_all_rows_of_a_table_that_grows_for_eve
         ledger.entries(account="acme", since=day(2)),
         ledger.entries(contract="po-1", until=day(2)),
         ledger.uninvoiced("acme", "USD", day(60), through=99),
+        ledger.invoiced("acme", "USD", date(2026, 3, 1)),
     ):
         await gather(stream)
+    await gather(ledger.provisioned(["po-1", "po-2"], NOW, NOW + timedelta(hours=9)))
     await ledger.close_month(closed(4, 4), invoice("next", month=day(31)))
+    await gather(ledger.invoiced("acme", "USD", date(2026, 4, 1)))
     await ledger.delivered((await ledger.pending("acme", 3))[:1])
     await ledger.backlog(account="acme")
     await ledger.invoices(account="acme")

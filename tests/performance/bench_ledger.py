@@ -158,7 +158,7 @@ _LAST_NUMBER = "SELECT COALESCE(MAX(number), 0) FROM transactions WHERE transact
 _AFTERWARDS = (
     f"UPDATE accounts SET last_number = ({_LAST_NUMBER})",  # noqa: S608
     "INSERT INTO books SELECT account, currency, MIN(day) FROM transactions GROUP BY account, currency",
-    "INSERT INTO progress SELECT 1, MAX(day) FROM transactions",
+    "UPDATE progress SET last_day = (SELECT MAX(day) FROM transactions)",
 )
 
 
@@ -211,11 +211,12 @@ async def close_day(ledger: SqlLedger, today: date) -> int:
     prices = PriceHistory(await ledger.sightings("usd"))
     after: TermId | None = None
     posted = 0
+    await ledger.begin_close(today)
     while page := await ledger.due(today, after=after):
-        pools = {PoolName(each.contract.namespace, each.contract.pool) for each in page}
+        commitments = {each.contract.commitment for each in page}
         first = min(each.posted_through or START for each in page)
         of_commitment: dict[str, list[Interval]] = {}
-        async for interval in ledger.intervals(pools, start_of(first), start_of(today)):
+        async for interval in ledger.provisioned(commitments, start_of(first), start_of(today)):
             of_commitment.setdefault(interval.subject, []).append(interval)
         plan = [
             row

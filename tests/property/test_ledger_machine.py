@@ -106,6 +106,10 @@ class BothLedgers(RuleBasedStateMachine):
         given = [held(member, units) for member in sorted(present)]
         self.both(lambda ledger: ledger.observe(POOL, given, at))
 
+    @rule(number=days)
+    def begin_close(self, number: int) -> None:
+        self.both(lambda ledger: ledger.begin_close(day(number)))
+
     @rule(account=accounts, owner=st.sampled_from("12"), now=hours)
     def claim(self, account: str, owner: str, now: Any) -> None:
         self.both(lambda ledger: ledger.claim(account, owner, now=now, seconds=60))

@@ -139,18 +139,18 @@ def _reductions(connection: Connection, commitments: Collection[str]) -> Mapping
     return {term: tuple(agreed) for term, agreed in found.items()}
 
 
-def last_day(connection: Connection) -> date | None:
-    """The latest day of any row."""
-    found: date | None = connection.execute(select(progress.c.last_day)).scalar()
-    return found
+def close_through(connection: Connection, day: date) -> None:
+    """Waits for those who are writing down facts of that day or before."""
+    connection.execute(update(progress).where(progress.c.last_day < day).values(last_day=day))
 
 
 def seen_no_earlier(connection: Connection) -> Callable[[datetime], datetime]:
-    """When something goes on record as seen: not before the end of a day that is posted, whatever the clock says, or that
-    day would have had another price in hindsight (domain.billing.pricing)."""
-    last = last_day(connection)
-    earliest = start_of(last + timedelta(days=1)) if last is not None else None
-    return lambda moment: moment if earliest is None else max(moment, earliest)
+    """When something goes on record as seen: not before the end of a day that is closed, whatever the clock says, or that
+    day would have had another price in hindsight (domain.billing.pricing). Until this transaction ends nobody closes a day:
+    who does has either read what it writes, or what it writes is of a later day."""
+    last: date = connection.execute(select(progress.c.last_day).with_for_update(read=True)).scalar_one()
+    earliest = start_of(last + timedelta(days=1))
+    return lambda moment: max(moment, earliest)
 
 
 def record_sightings(connection: Connection, given: Sequence[PriceSighting]) -> None:
@@ -201,7 +201,7 @@ def plan_observation(
 
 
 def observe(connection: Connection, pool: PoolName, present: Collection[Presence], at: datetime) -> int:
-    changes = plan_observation(connection, pool, present, at)
+    changes = plan_observation(connection, pool, present, seen_no_earlier(connection)(at))
     for each in changes.ended:
         statement = (
             update(intervals)
@@ -228,6 +228,19 @@ def _interval_row(each: Interval) -> dict[str, Any]:
         "compute_units": each.compute_units,
         "since": each.since,
     }
+
+
+def find_provisioned(
+    connection: Connection, commitments: Sequence[str], since: datetime, until: datetime
+) -> list[Interval]:
+    columns = intervals.c
+    statement = (
+        select(intervals)
+        .where(columns.kind == str(IntervalKind.PROVISIONED), columns.subject.in_(commitments))
+        .where(columns.since < until, or_(columns.until.is_(None), columns.until > since))
+        .order_by(columns.subject, columns.since, columns.id)
+    )
+    return [rows.interval(row) for row in connection.execute(statement)]
 
 
 def find_intervals(

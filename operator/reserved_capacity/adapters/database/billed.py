@@ -52,14 +52,30 @@ def last_number(connection: Connection, account: str) -> int:
 
 
 def last_closed(connection: Connection, account: str, currency: str) -> ClosedMonth | None:
+    return next(iter(_latest_closed(connection, account, currency, None)), None)
+
+
+def closed_with_predecessor(
+    connection: Connection, account: str, currency: str, month: date
+) -> tuple[ClosedMonth | None, ClosedMonth | None]:
+    """The month, if it is closed, and the one that was closed before it."""
+    found = _latest_closed(connection, account, currency, month)
+    if not found or found[0].month != month:
+        return None, None
+    return found[0], found[1] if len(found) > 1 else None
+
+
+def _latest_closed(connection: Connection, account: str, currency: str, upto: date | None) -> list[ClosedMonth]:
+    """The last two that are closed, of those up to a month."""
     columns = closed_months.c
-    row = connection.execute(
+    statement = (
         select(closed_months)
         .where(columns.account == account, columns.currency == currency)
+        .where(*([] if upto is None else [columns.month <= upto]))
         .order_by(columns.month.desc())
-        .limit(1)
-    ).first()
-    return ClosedMonth(row.account, row.currency, row.month, row.through) if row is not None else None
+        .limit(2)
+    )
+    return [ClosedMonth(row.account, row.currency, row.month, row.through) for row in connection.execute(statement)]
 
 
 def uninvoiced_filters(

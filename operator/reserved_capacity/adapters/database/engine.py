@@ -14,11 +14,14 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, TypeVar
 
-from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
+from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url, select
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
 from reserved_capacity.adapters.database.failures import from_error
-from reserved_capacity.adapters.database.upgrading import upgrade
+from reserved_capacity.adapters.database.schema import identity
+from reserved_capacity.adapters.database.statements import insert_new
+from reserved_capacity.adapters.database.upgrading import must_be_current, upgrade
+from reserved_capacity.ledger_ports import LedgerUnusable
 
 Result = TypeVar("Result")
 
@@ -52,10 +55,21 @@ def parse_url(given: str) -> URL:
 
 
 class Database:
-    """`lock_wait` seconds is how long a call waits for another process that writes."""
+    """`lock_wait` seconds is how long a call waits for another process that writes. `cluster` is the uid of the cluster
+    that opens its books: those of another are refused. Who `reads_only` gives none, and finds them as they are: a newer tool
+    must not bring them up to date under an older operator."""
 
-    def __init__(self, url: str, *, lock_wait: float = LOCK_WAIT_SECONDS) -> None:
+    def __init__(
+        self,
+        url: str,
+        *,
+        cluster: str | None = None,
+        reads_only: bool = False,
+        lock_wait: float = LOCK_WAIT_SECONDS,
+    ) -> None:
         self.url = parse_url(url)
+        self._cluster = cluster
+        self._reads_only = reads_only
         self.engine = _engine(self.url, lock_wait)
         self._threads = ThreadPoolExecutor(THREADS[self.engine.dialect.name], thread_name_prefix="database")
         self._up_to_date = False
@@ -99,8 +113,24 @@ class Database:
         if self.engine.dialect.name == "sqlite":
             assert self.url.database is not None  # noqa: S101 - parse_url
             Path(self.url.database).parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        upgrade(self.engine)
+        if self._reads_only:
+            must_be_current(self.engine)
+        else:
+            upgrade(self.engine)
+        if self._cluster is not None:
+            self._identify(self._cluster)
         self._up_to_date = True
+
+    def _identify(self, cluster: str) -> None:
+        """Whoever is first writes down whose books these are."""
+        with self.engine.begin() as connection:
+            insert_new(connection, identity, [{"id": 1, "cluster": cluster}])
+            known = connection.execute(select(identity.c.cluster)).scalar_one()
+        if known != cluster:
+            raise LedgerUnusable(
+                f"these are the books of the cluster {known} (uid of kube-system), and this one is {cluster}: "  # noqa: S608
+                f"give it a database of its own; or, if it replaces that one, which must not come back: UPDATE identity SET cluster = '{cluster}'"
+            )
 
 
 def _without_parameters(error: BaseException) -> BaseException | None:
@@ -114,7 +144,12 @@ def _engine(url: URL, lock_wait: float) -> Engine:
         event.listen(engine, "connect", _set_up_sqlite)
         event.listen(engine, "begin", _begin_sqlite)
         return engine
-    settings = f"-c lock_timeout={lock_wait:.0f}s -c statement_timeout={STATEMENT_SECONDS}s -c timezone=UTC"
+    # A process that stands still in the middle of a transaction (a frozen node, whose connection stays) must not hold up its
+    # successor: for the server it is gone before two others have waited for it in vain.
+    settings = (
+        f"-c lock_timeout={lock_wait * 1000:.0f}ms -c idle_in_transaction_session_timeout={lock_wait * 2000:.0f}ms"
+        f" -c statement_timeout={STATEMENT_SECONDS}s -c timezone=UTC"
+    )
     # A server that vanished without a word is noticed within half a minute, not after the kernel's two hours.
     patience = {
         "connect_timeout": CONNECT_SECONDS,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Collection, Sequence
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 
 from sqlalchemy import ColumnElement
 
@@ -85,7 +85,23 @@ class SqlLedger:
     async def _intervals(self, pools: Sequence[PoolName], since: datetime, until: datetime) -> list[Interval]:
         return await self.database.read(lambda connection: agreements.find_intervals(connection, pools, since, until))
 
+    async def provisioned(
+        self, commitments: Collection[str], since: datetime, until: datetime
+    ) -> AsyncIterator[Interval]:
+        for chunk in chunks(sorted(commitments)):
+            for each in await self._provisioned(chunk, since, until):
+                yield each
+
+    async def _provisioned(self, commitments: Sequence[str], since: datetime, until: datetime) -> list[Interval]:
+        return await self.database.read(
+            lambda connection: agreements.find_provisioned(connection, commitments, since, until)
+        )
+
     # -------------------------------------------------------------------------------------------------------- postings
+
+    async def begin_close(self, today: date) -> None:
+        last_day = today - timedelta(days=1)
+        await self.database.write(lambda connection: agreements.close_through(connection, last_day))
 
     async def due(self, today: date, *, after: TermId | None = None, limit: int = PAGE) -> tuple[DueContract, ...]:
         return await self.database.read(lambda connection: postings.find_due(connection, today, after, limit))
@@ -163,6 +179,17 @@ class SqlLedger:
     async def uninvoiced(self, account: str, currency: str, before: date, *, through: int) -> AsyncIterator[Entry]:
         closed = await self.database.read(lambda connection: billed.last_closed(connection, account, currency))
         for conditions in billed.uninvoiced_filters(account, currency, before, through, closed):
+            async for each in self._stream(conditions):
+                yield each
+
+    async def invoiced(self, account: str, currency: str, month: date) -> AsyncIterator[Entry]:
+        closed, before = await self.database.read(
+            lambda connection: billed.closed_with_predecessor(connection, account, currency, month)
+        )
+        if closed is None:
+            return
+        end = billed.end_of_month(closed.month)
+        for conditions in billed.uninvoiced_filters(account, currency, end, closed.through, before):
             async for each in self._stream(conditions):
                 yield each
 

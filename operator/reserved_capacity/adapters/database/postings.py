@@ -24,8 +24,8 @@ from sqlalchemy import (
 )
 
 from reserved_capacity.adapters.database import rows
-from reserved_capacity.adapters.database.agreements import by_terms, last_day, term_of, with_reductions
-from reserved_capacity.adapters.database.schema import Day, books, contracts, outbox, progress, transactions
+from reserved_capacity.adapters.database.agreements import by_terms, close_through, term_of, with_reductions
+from reserved_capacity.adapters.database.schema import Day, books, contracts, outbox, transactions
 from reserved_capacity.adapters.database.statements import (
     chunks,
     in_pairs,
@@ -214,7 +214,7 @@ def _insert(connection: Connection, entries: Sequence[Entry]) -> None:
     )
     connection.execute(insert(outbox), [_report(each) for each in entries])
     _keep_first_days(connection, entries)
-    _keep_last_day(connection, max(each.transaction.day for each in entries))
+    close_through(connection, max(each.transaction.day for each in entries))
 
 
 def _report(entry: Entry) -> dict[str, Any]:
@@ -239,14 +239,6 @@ def _keep_first_days(connection: Connection, entries: Sequence[Entry]) -> None:
         if day < found.get((account, currency), day):
             here = and_(books.c.account == account, books.c.currency == currency)
             connection.execute(update(books).where(here).values(first_day=day))
-
-
-def _keep_last_day(connection: Connection, day: date) -> None:
-    last = last_day(connection)
-    if last is None:
-        insert_new(connection, progress, [{"id": 1, "last_day": day}])
-    if last is None or last < day:
-        connection.execute(update(progress).where(progress.c.last_day < day).values(last_day=day))
 
 
 # ------------------------------------------------------------------------------------------------------------- reading

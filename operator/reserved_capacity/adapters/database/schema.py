@@ -152,6 +152,7 @@ intervals = Table(
         postgresql_where=text("until IS NULL"),
     ),
     Index("intervals_of_pool", "namespace", "pool", "until"),
+    Index("intervals_of_subject", "subject", "until"),
     sqlite_strict=True,
 )
 
@@ -171,10 +172,17 @@ books = _table(
     PrimaryKeyConstraint("account", "currency"),
 )
 
+identity = _table(
+    "identity",
+    Column("id", Whole, primary_key=True),
+    Column("cluster", Text, nullable=False, comment="the uid of the kube-system namespace of whose books these are"),
+    CheckConstraint("id = 1", name="identity_is_one_row"),
+)
+
 progress = _table(
     "progress",
     Column("id", Whole, primary_key=True),
-    Column("last_day", Day, nullable=False, comment="the latest day of any row"),
+    Column("last_day", Day, nullable=False, comment="the latest day that is closed"),
     CheckConstraint("id = 1", name="progress_is_one_row"),
 )
 

@@ -14,7 +14,7 @@ import structlog
 
 from reserved_capacity.domain.billing.charges import plan_days
 from reserved_capacity.domain.billing.contracts import Contract, Payment
-from reserved_capacity.domain.billing.intervals import Interval, IntervalKind
+from reserved_capacity.domain.billing.intervals import Interval
 from reserved_capacity.domain.billing.invoice_document import document_of
 from reserved_capacity.domain.billing.invoices import (
     Invoice,
@@ -47,12 +47,16 @@ from reserved_capacity.reconcilers.context import TOKENS, Context
 log = structlog.get_logger(__name__)
 
 DAY = timedelta(days=1)
+ROWS_AT_ONCE = 2_000
+"""So many rows, and those of one more contract, are one transaction: whoever has months to catch up holds up others for
+parts of a second at a time."""
 
 
 async def reconcile(context: Context, billing: Billing, _key: Key) -> datetime:
     """Returns the next midnight, at which another day is over."""
     now = context.clock.now()
     run = _Run(billing, now)
+    await billing.ledger.begin_close(run.today)
     await run.post_days()
     await run.post_lots()
     await run.issue_prepayments()
@@ -107,6 +111,7 @@ class _Run:
     async def _post_page(self, page: Sequence[DueContract]) -> None:
         provisioned = await self._provisioned(page)
         planned: list[tuple[Contract, tuple[Transaction, ...]]] = []
+        count = 0
         for each in page:
             history = await self._history(each.contract.price_book)
             rows = plan_days(
@@ -118,6 +123,13 @@ class _Run:
             )
             if rows:
                 planned.append((each.contract, rows))
+                count += len(rows)
+            if count >= ROWS_AT_ONCE:
+                await self._append_planned(planned)
+                planned, count = [], 0
+        await self._append_planned(planned)
+
+    async def _append_planned(self, planned: Sequence[tuple[Contract, tuple[Transaction, ...]]]) -> None:
         try:
             await self._append([contract for contract, _ in planned], [row for _, rows in planned for row in rows])
         except LedgerRefused:
@@ -142,7 +154,7 @@ class _Run:
         self.pools |= {PoolName(contract.namespace, contract.pool) for contract in contracts}
 
     async def post_lots(self) -> None:
-        """Of token units, in the same way: lot by lot in one transaction a page (T1)."""
+        """Of token units, in the same way: lot by lot, page by page (T1)."""
         prices: dict[str, UnitPrices] = {}
         after = ""
         while True:
@@ -154,6 +166,9 @@ class _Run:
                     prices[book] = UnitPrices(await self.ledger.unit_prices(book))
                 rows += plan_lot_days(each.lot, prices[book], posted_through=each.posted_through, today=self.today)
                 self.reservations.add(each.lot.reservation)
+                if len(rows) >= ROWS_AT_ONCE:
+                    await self._append((), rows)
+                    rows = []
             await self._append((), rows)
             if len(page) < PAGE:
                 return
@@ -168,11 +183,10 @@ class _Run:
         """What was provisioned of each commitment on the days that are due."""
         firsts = [each.posted_through or each.contract.billing_start for each in page]
         since = min((first for first in firsts if first is not None), default=self.today)
-        pools = {PoolName(each.contract.namespace, each.contract.pool) for each in page}
+        commitments = {each.contract.commitment for each in page}
         found: dict[str, list[Interval]] = {}
-        async for interval in self.ledger.intervals(pools, start_of(since), start_of(self.today)):
-            if interval.kind is IntervalKind.PROVISIONED:
-                found.setdefault(interval.subject, []).append(interval)
+        async for interval in self.ledger.provisioned(commitments, start_of(since), start_of(self.today)):
+            found.setdefault(interval.subject, []).append(interval)
         return found
 
     # -------------------------------------------------------------------------------------------------------- invoices

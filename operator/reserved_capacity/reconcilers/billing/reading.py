@@ -11,13 +11,12 @@ from reserved_capacity.domain.billing.audit import AuditedBooks, Finding, audit
 from reserved_capacity.domain.billing.billing_conditions import BillingState
 from reserved_capacity.domain.billing.charges import next_due
 from reserved_capacity.domain.billing.contracts import Contract
-from reserved_capacity.domain.billing.intervals import Interval, IntervalKind
 from reserved_capacity.domain.billing.posted import PostedContract
 from reserved_capacity.domain.billing.pricing import PriceHistory, charged_until
 from reserved_capacity.domain.billing.summary import Reported, summarize
 from reserved_capacity.domain.terms import start_of
 from reserved_capacity.domain.units import cu_of
-from reserved_capacity.ledger_ports import Lag, PoolName, TermId
+from reserved_capacity.ledger_ports import Lag, Ledger, PoolName, TermId
 from reserved_capacity.reconcilers.billing.board import Billing, PoolBooks
 from reserved_capacity.snapshot import holdings_of
 
@@ -42,7 +41,8 @@ async def read_books(
     if to_be_closed or (before is not None and before.audited_before == audited and not state.unposted_days):
         findings = before.findings if before is not None else ()
     else:
-        findings = await _audit(billing, pool, terms, history, today) if audited or state.unposted_days else ()
+        wanted = audited or state.unposted_days
+        findings = await _audit(ledger, pool.spec.account, terms, today) if wanted else ()
     await _halt_or_resume(billing, own, findings, now)
     return PoolBooks(
         terms=terms,
@@ -91,31 +91,26 @@ async def _pending_from(billing: Billing, state: BillingState, account: str) -> 
 
 
 async def _audit(
-    billing: Billing,
-    pool: ComputeUnitPool,
-    terms: Mapping[str, tuple[Contract, ...]],
-    history: PriceHistory,
-    today: date,
+    ledger: Ledger, account: str, terms: Mapping[str, tuple[Contract, ...]], today: date
 ) -> tuple[Finding, ...]:
-    ledger = billing.ledger
-    since, through = today - AUDITED, today - timedelta(days=1)
-    provisioned: dict[str, list[Interval]] = {}
-    places = {PoolName(each.namespace, each.pool) for several in terms.values() for each in several}
-    async for interval in ledger.intervals(places, start_of(since), start_of(today)):
-        if interval.kind is IntervalKind.PROVISIONED:
-            provisioned.setdefault(interval.subject, []).append(interval)
     found: list[Finding] = []
     for commitment, contracts in terms.items():
-        if not contracts or contracts[0].account != pool.spec.account:
-            continue
-        begun = contracts[0].billing_start
-        whole = begun is not None and begun >= since
-        rows = [
-            entry.transaction async for entry in ledger.entries(contract=commitment, since=None if whole else since)
-        ]
-        books = AuditedBooks(contracts, history, rows, provisioned.get(commitment, ()), None if whole else since)
-        found.extend(audit(books, through=through))
+        if contracts and contracts[0].account == account:
+            found.extend(await _audited(ledger, commitment, contracts, today))
     return tuple(found)
+
+
+async def _audited(ledger: Ledger, commitment: str, known: Sequence[Contract], today: date) -> tuple[Finding, ...]:
+    """The rows are read before what they are made of: facts only become more, and those that come later are of later days
+    (`begin_close`). The other way round, a row that somebody posts in between would follow from nothing."""
+    since, begun = today - AUDITED, known[0].billing_start
+    from_day = None if begun is not None and begun >= since else since
+    rows = [entry.transaction async for entry in ledger.entries(contract=commitment, since=from_day)]
+    contracts = await ledger.contracts(commitment=commitment)
+    history = PriceHistory(await ledger.sightings(known[0].price_book))
+    provisioned = [each async for each in ledger.provisioned([commitment], start_of(since), start_of(today))]
+    books = AuditedBooks(contracts, history, rows, provisioned, from_day)
+    return audit(books, through=today - timedelta(days=1))
 
 
 async def _halt_or_resume(

@@ -122,7 +122,7 @@ def _transactions() -> None:
     op.create_table(
         "progress",
         sa.Column("id", WHOLE, primary_key=True),
-        sa.Column("last_day", DAY, nullable=False, comment="the latest day of any row"),
+        sa.Column("last_day", DAY, nullable=False, comment="the latest day that is closed"),
         sa.CheckConstraint("id = 1", name="progress_is_one_row"),
         sqlite_strict=True,
         sqlite_with_rowid=False,
