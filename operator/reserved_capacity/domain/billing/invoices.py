@@ -95,6 +95,17 @@ def months_to_close(first_day: date | None, closed: Month | None, now: datetime)
     return tuple(month for month in months_between(start, now.astimezone(UTC).date()) if closes_at(month) <= now)
 
 
+def invoice_number(row: Transaction, month: Month) -> str:
+    """The invoice that has a row which is billed in that month: a Prepayment's own, else the month's."""
+    if row.kind is EntryKind.PREPAYMENT:
+        return f"{row.account}-{row.contract}-{row.day}"
+    return _monthly_number(row.account, row.currency, month)
+
+
+def _monthly_number(account: str, currency: str, month: Month) -> str:
+    return f"{account}-{currency}-{month}"
+
+
 def monthly_invoice(account: str, currency: str, month: Month, rows: Iterable[Transaction]) -> Invoice | None:
     """The invoice of a month from its rows; None where there is nothing to invoice.
 
@@ -103,13 +114,13 @@ def monthly_invoice(account: str, currency: str, month: Month, rows: Iterable[Tr
     billed = [row for row in rows if row.kind is not EntryKind.PREPAYMENT and not _is_free(row)]
     if not billed:
         return None
-    number = f"{account}-{currency}-{month}"
+    number = _monthly_number(account, currency, month)
     return _invoice(number, InvoiceKind.MONTHLY, month, closes_at(month), billed)
 
 
 def prepayment_invoice(row: Transaction) -> Invoice:
     """The invoice of a Prepayment, made when its row is posted."""
-    number = f"{row.account}-{row.contract}-{row.day}"
+    number = invoice_number(row, Month.of(row.day))
     issued = start_of(row.day + timedelta(days=1))
     return _invoice(number, InvoiceKind.PREPAYMENT, Month.of(row.day), issued, (row,))
 
