@@ -11,7 +11,7 @@ import yaml
 from e2e.tools.binaries import HELM, HELM_3, KUBECONFORM
 from e2e.tools.helm import CHART, RELEASE, Helm, HelmError
 from e2e.tools.schemas import Kubeconform
-from reserved_capacity.settings import DATABASE_URL_VARIABLE
+from reserved_capacity.settings import BILLING_TOKEN_VARIABLE, DATABASE_URL_VARIABLE
 
 Documents = list[dict[str, Any]]
 
@@ -25,6 +25,7 @@ VARIANTS = {
     "url in the values": ("--set=database.url=postgresql://u:p@db:5432/rc",),
     "everything set": (
         "--set=billingUrl=https://billing.example/events",
+        "--set=billingTokenSecret.name=billing",
         "--set=prometheusUrl=http://prometheus:9090",
         "--set=podLabels.team=x",
         "--set=podAnnotations.note=x",
@@ -124,6 +125,7 @@ def test_more_replicas_need_postgresql_and_an_election(helm: Helm) -> None:
     ("flags", "said"),
     [
         (["database.url=postgresql://db/rc", "database.existingSecret.name=db"], "are both set"),
+        (["billingTokenSecret.name=billing"], "the token would be sent nowhere; set billingUrl"),
         (["serviceAccount.create=false"], "give the account that exists in serviceAccount.name"),
         (["ports.probes=9090"], "are both 9090"),
         (["persistence.enabled=false", "persistence.existingClaim=mine"], "the claim would not be used"),
@@ -194,6 +196,22 @@ def test_a_password_in_the_values_is_in_a_secret_and_nowhere_else(helm: Helm) ->
     assert holding == ["Secret"]
     reference = container(documents)["env"][0]["valueFrom"]["secretKeyRef"]
     assert reference == {"name": the(documents, "Secret")["metadata"]["name"], "key": "url"}
+
+
+@pytest.mark.parametrize("database", [(), (POSTGRESQL,)], ids=["SQLite", "PostgreSQL"])
+def test_the_token_for_billing_comes_from_a_secret(helm: Helm, database: tuple[str, ...]) -> None:
+    told = ("--set=billingUrl=https://billing.example/events", "--set=billingTokenSecret.name=billing")
+    for more, key in (((), "token"), (("--set=billingTokenSecret.key=openmeter",), "openmeter")):
+        env = container(rendered(helm, *told, *database, *more))["env"]
+        assert [each["name"] for each in env] == [
+            *([DATABASE_URL_VARIABLE] if database else []),
+            BILLING_TOKEN_VARIABLE,
+        ]
+        assert env[-1]["valueFrom"]["secretKeyRef"] == {"name": "billing", "key": key}
+
+
+def test_without_a_password_there_is_no_environment(helm: Helm) -> None:
+    assert "env" not in container(rendered(helm, "--set=billingUrl=https://billing.example/events"))
 
 
 def test_every_flag_of_the_operator_is_a_value(helm: Helm) -> None:

@@ -11,6 +11,9 @@
 {{- if and .Values.database.url .Values.database.existingSecret.name -}}
 {{- fail "database.url and database.existingSecret.name are both set: keep one of them" -}}
 {{- end -}}
+{{- if and .Values.billingTokenSecret.name (not .Values.billingUrl) -}}
+{{- fail "billingTokenSecret.name is set and billingUrl is empty: the token would be sent nowhere; set billingUrl, or leave both empty" -}}
+{{- end -}}
 {{- if and (not .Values.persistence.enabled) .Values.persistence.existingClaim -}}
 {{- fail "persistence.existingClaim is set and persistence.enabled is false: the claim would not be used" -}}
 {{- end -}}

@@ -72,6 +72,13 @@ class SecretKey(Section):
     """Its key that holds the URL."""
 
 
+class TokenKey(Section):
+    name: OptionalName = ""
+    """Name of a Secret in the release's namespace; empty: none."""
+    key: Annotated[str, Field(min_length=1)] = "token"
+    """Its key that holds the token."""
+
+
 class Database(Section):
     url: Annotated[str, Field(pattern=r"^$|^postgresql(\+psycopg)?://[^\s]+$")] = ""
     """postgresql://user:password@host:5432/name. Empty, and no existingSecret: SQLite on the volume below."""
@@ -166,6 +173,8 @@ class Values(Section):
     """The volume of SQLite; it stays when the release is uninstalled. Not used with PostgreSQL."""
     billing_url: OptionalUrl = ""
     """Where CloudEvents with charges go; empty: they are kept in the outbox."""
+    billing_token_secret: TokenKey = TokenKey()
+    """A Secret with the bearer token that billingUrl asks for."""
     prometheus_url: OptionalUrl = ""
     """Where availability and latency are read."""
     ports: Ports = Ports()
