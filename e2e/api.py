@@ -17,11 +17,12 @@ Json = dict[str, Any]
 
 OURS = "/apis/reservedcapacity.io/v1alpha1"
 CLASSES, OFFERINGS = f"{OURS}/acceleratorclasses", f"{OURS}/modelofferings"
+PRICE_BOOKS = f"{OURS}/pricebooks"
 POOLS, INSTANCES = f"{OURS}/computeunitpools", f"{OURS}/modelinstances"
 NODES, PODS, NAMESPACES = "/api/v1/nodes", "/api/v1/pods", "/api/v1/namespaces"
 STATEFUL_SETS = "/apis/apps/v1/statefulsets"
 LEASES = "/apis/coordination.k8s.io/v1/leases"
-_CLUSTER_SCOPED = frozenset({CLASSES, OFFERINGS, NODES, NAMESPACES})
+_CLUSTER_SCOPED = frozenset({CLASSES, OFFERINGS, PRICE_BOOKS, NODES, NAMESPACES})
 
 # The loaders of the library have no annotations.
 _config: Any = config

@@ -4,8 +4,13 @@ from __future__ import annotations
 
 import base64
 import json
+import os
+import re
 import secrets
+import shutil
+import signal
 import subprocess
+from collections.abc import Mapping
 from pathlib import Path
 
 from e2e.cluster import build, fake_kubelet, processes
@@ -44,9 +49,33 @@ def start(state: ClusterDir) -> None:
     binary = build.ensure(build.CONTROL_PLANE) / build.CONTROL_PLANE.name
     build.ensure(build.KWOK)  # before anything runs, as it may take a minute
     say("cluster: starting etcd, API server, controller manager, scheduler and KWOK")
-    kubectl = Kubectl(_provide_kubectl(state, binary), state.kubeconfig)
-    tokens = _write_credentials(state, binary)
-    port = free_port()
+    _provide_kubectl(state, binary)
+    _run(state, binary, free_port(), _write_credentials(state, binary))
+
+
+def copy_etcd(state: ClusterDir, to: Path) -> None:
+    """What a backup has: etcd stands still while its files are copied, as if its process had been killed at that moment."""
+    (etcd,) = (record for record in processes.records(state) if record.name == "etcd" and record.is_running())
+    os.kill(etcd.pid, signal.SIGSTOP)
+    try:
+        shutil.copytree(state.root / "etcd", to)
+    finally:
+        os.kill(etcd.pid, signal.SIGCONT)
+
+
+def restore_etcd(state: ClusterDir, copy: Path) -> None:
+    """Everything is stopped and started again, under the same address and for the same users, with the etcd of a copy."""
+    binary = build.ensure(build.CONTROL_PLANE) / build.CONTROL_PLANE.name
+    (port,) = re.findall(r"server: https://127\.0\.0\.1:(\d+)", state.kubeconfig.read_text(encoding="utf-8"))
+    processes.stop_all(state)
+    shutil.rmtree(state.root / "etcd")
+    shutil.copytree(copy, state.root / "etcd")
+    _run(state, binary, int(port), {})
+
+
+def _run(state: ClusterDir, binary: Path, port: int, tokens: Mapping[str, str]) -> None:
+    """`tokens`: of whom there is no kubeconfig yet."""
+    kubectl = Kubectl(on_path() or state.bin / "kubectl", state.kubeconfig)
     etcd = processes.start(state, "etcd", [binary, "etcd", *_etcd_flags(state)])
     apiserver = processes.start(state, "kube-apiserver", [binary, "kube-apiserver", *_apiserver_flags(state, port)])
     serving_certificate = state.certs / "apiserver.crt"
@@ -77,12 +106,9 @@ def start(state: ClusterDir) -> None:
     )
 
 
-def _provide_kubectl(state: ClusterDir, binary: Path) -> Path:
-    if found := on_path():
-        return found
-    link = state.bin / "kubectl"
-    link.symlink_to(binary)
-    return link
+def _provide_kubectl(state: ClusterDir, binary: Path) -> None:
+    if not on_path():
+        (state.bin / "kubectl").symlink_to(binary)
 
 
 def _write_credentials(state: ClusterDir, binary: Path) -> dict[str, str]:
