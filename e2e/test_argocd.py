@@ -13,6 +13,7 @@ import pytest
 
 from e2e.cluster import nodes
 from e2e.cluster.lifecycle import Cluster
+from e2e.cluster.teardown import remove_namespaces
 from e2e.operator import OperatorProcess
 from e2e.test_main_job import CHECKOUT, get, until
 from tests.unit.argocd import argo
@@ -41,7 +42,7 @@ def operator(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iter
     process = OperatorProcess(cluster, directory, flags)
     process.start()
     yield process
-    cluster.kubectl("delete", "namespace", "acme", "argocd", "--ignore-not-found", "--timeout=60s")
+    remove_namespaces(cluster.kubectl, "acme", "argocd")
     catalogue = ("delete", "acceleratorclasses,modelofferings,pricebooks", "--all")
     until(lambda: cluster.kubectl(*catalogue, check=False).returncode == 0, "the operator sees that nothing is in use")
     process.kill()

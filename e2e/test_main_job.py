@@ -13,6 +13,7 @@ import pytest
 
 from e2e.cluster import audit, nodes
 from e2e.cluster.lifecycle import Cluster
+from e2e.cluster.teardown import remove_namespaces
 from e2e.operator import USER, OperatorProcess
 
 CHECKOUT = Path(__file__).parent.parent
@@ -29,7 +30,7 @@ def capacity(cluster: Cluster) -> Iterator[Cluster]:
     samples = ("apply", "--server-side", "--force-conflicts", "-k", str(CHECKOUT / "manifests/samples"))
     until(lambda: cluster.kubectl(*samples, check=False).returncode == 0, "the samples are taken")
     yield cluster
-    cluster.kubectl("delete", "namespace", "acme", "--ignore-not-found", "--timeout=60s")
+    remove_namespaces(cluster.kubectl, "acme")
     cluster.kubectl("delete", "-k", str(CHECKOUT / "manifests/samples"), "--ignore-not-found", check=False)
     cluster.kubectl("delete", "nodes", "--all")
 
@@ -195,7 +196,7 @@ def test_a_deleted_namespace_goes_away_with_a_running_pool_and_its_blocks_are_fr
     refused = capacity.kubectl("delete", "cup", "prod", "-n", "acme", check=False)
     assert refused.returncode != 0
     assert "po-10023-1" in refused.stderr
-    capacity.kubectl("delete", "namespace", "acme", "--timeout=60s")
+    remove_namespaces(capacity.kubectl, "acme")
     until(lambda: not any(claims(capacity).values()), "the claims are released")
 
 

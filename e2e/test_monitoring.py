@@ -18,6 +18,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from e2e.cluster import nodes
 from e2e.cluster.lifecycle import Cluster
 from e2e.cluster.ports import free_port
+from e2e.cluster.teardown import remove_namespaces
 from e2e.operator import OperatorProcess
 from e2e.test_main_job import CHECKOUT, CUSTOMER, get, says, until
 from tests.unit.monitoring import prometheus
@@ -47,7 +48,7 @@ def operator(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iter
     yield process
     if not process.is_running():
         process.start()
-    cluster.kubectl("delete", "namespace", "acme", "--ignore-not-found", "--timeout=60s")
+    remove_namespaces(cluster.kubectl, "acme")
     catalogue = ("delete", "acceleratorclasses,modelofferings,pricebooks", "--all")
     until(lambda: cluster.kubectl(*catalogue, check=False).returncode == 0, "the operator sees that nothing is in use")
     process.kill()

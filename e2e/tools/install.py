@@ -18,6 +18,7 @@ from e2e.admission import GROUP, PLURALS
 from e2e.cluster import nodes
 from e2e.cluster.lifecycle import Cluster
 from e2e.cluster.state import CHECKOUT
+from e2e.cluster.teardown import remove_namespaces
 from e2e.operator import ACCOUNT, OperatorProcess
 from e2e.tools.helm import CHART, RELEASE, Helm
 
@@ -89,7 +90,7 @@ class Installation:
         """Take away everything of ours, however it came here. The order is that of docs/operations/uninstall.md."""
         kubectl = self.cluster.kubectl
         namespaces = (*_CUSTOMER_NAMESPACES, self.namespace, "reserved-capacity")
-        kubectl("delete", "namespace", *namespaces, "--ignore-not-found", "--timeout=60s")
+        remove_namespaces(kubectl, *namespaces)
         kubectl("delete", _CLUSTER_KINDS, "-l", _OURS, "--timeout=60s")
         crds = [f"{plural}.{GROUP}" for plural in PLURALS]
         found = kubectl("get", "crd", "-o", "name", "--ignore-not-found", *crds).stdout.split()

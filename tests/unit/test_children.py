@@ -66,3 +66,17 @@ def test_r1_what_is_made_from_a_template_that_was_read_back_is_what_the_others_r
     }
     assert made["spec"]["template"]["metadata"]["labels"]["team"] == "x"
     assert made["spec"]["template"]["metadata"]["labels"]["reservedcapacity.io/member"] == "chat-1"
+
+
+def test_a_server_is_asked_to_end_only_after_nobody_sends_to_it_and_then_has_time_for_its_answers() -> None:
+    pod = rendered()["pod"]["spec"]
+    (server,) = pod["containers"]
+    routed_away = server["lifecycle"]["preStop"]["sleep"]["seconds"]
+    assert routed_away == children.ROUTED_AWAY_SECONDS
+    # The grace period begins with the sleep, not after it.
+    assert pod["terminationGracePeriodSeconds"] - routed_away == children.ANSWERS_SECONDS
+
+
+def test_a_busy_server_may_answer_its_probe_as_late_as_the_next_one_is_due() -> None:
+    (server,) = rendered()["pod"]["spec"]["containers"]
+    assert server["readinessProbe"]["timeoutSeconds"] == server["readinessProbe"]["periodSeconds"]

@@ -30,6 +30,11 @@ from reserved_capacity.snapshot import (
 CONTAINER = "server"
 MODEL_PATH = "/model"
 POD_INDEX_LABEL = "apps.kubernetes.io/pod-index"
+# Traffic-safe ends (ADR 0045). A pod that is to end stays as it is until nobody sends to it any more: its endpoint turns to
+# terminating at once, and proxies and gateways have seen that when it is over. Then the server is asked to end, and has this
+# long for the answers that it still streams.
+ROUTED_AWAY_SECONDS = 15
+ANSWERS_SECONDS = 300
 _POD_SECURITY_FIELDS = ("runAsUser", "runAsGroup", "fsGroup", "runAsNonRoot", "seccompProfile")
 
 
@@ -220,7 +225,14 @@ def _pod_spec(
         "env": [each.to_wire() for each in serving.env if each.name not in env]
         + [{"name": name, "value": value} for name, value in env.items()],
         "ports": [{"name": "http", "containerPort": serving.port}],
-        "readinessProbe": {"httpGet": {"path": serving.readiness_path, "port": "http"}, "periodSeconds": 5},
+        # A server that is busy answers its probe late; taken out for that, it would leave its work to the others.
+        "readinessProbe": {
+            "httpGet": {"path": serving.readiness_path, "port": "http"},
+            "periodSeconds": 5,
+            "timeoutSeconds": 5,
+        },
+        # The kubelet itself sleeps: the image needs no shell.
+        "lifecycle": {"preStop": {"sleep": {"seconds": ROUTED_AWAY_SECONDS}}},
         "resources": _resources(serving.resources, gpus),
         "volumeMounts": mounts,
         **({"securityContext": container_security} if container_security else {}),
@@ -239,6 +251,7 @@ def _pod_spec(
     }
     return {
         "automountServiceAccountToken": False,
+        "terminationGracePeriodSeconds": ROUTED_AWAY_SECONDS + ANSWERS_SECONDS,
         "containers": [container],
         "volumes": volumes,
         "tolerations": _tolerations(class_),
