@@ -302,7 +302,8 @@ def test_what_outlives_an_uninstallation(helm: Helm) -> None:
 
 def test_the_network_policy_lets_in_two_ports_and_out_what_is_configured(helm: Helm) -> None:
     def ports(documents: Documents, direction: str) -> list[object]:
-        return [port["port"] for rule in the(documents, "NetworkPolicy")["spec"][direction] for port in rule["ports"]]
+        rules = the(documents, "NetworkPolicy")["spec"][direction]
+        return [port["port"] for rule in rules for port in rule.get("ports", ())]
 
     plain = rendered(helm)
     assert ports(plain, "ingress") == ["metrics", "probes"]
@@ -311,6 +312,9 @@ def test_the_network_policy_lets_in_two_ports_and_out_what_is_configured(helm: H
     assert ports(full, "egress") == [443, 6443, 53, 53, 5432, 80, 443, 80, 443, 9090]
     first = the(full, "NetworkPolicy")["spec"]["egress"][0]
     assert first["to"] == [{"ipBlock": {"cidr": "10.0.0.1/32"}}]
+    (unlimited,) = [rule for rule in the(plain, "NetworkPolicy")["spec"]["egress"] if "ports" not in rule]
+    members = {"podSelector": {"matchLabels": {"app.kubernetes.io/managed-by": "reserved-capacity"}}}
+    assert unlimited["to"] == [{"namespaceSelector": {}, **members}], "only members may be asked for their counters"
     open_ = the(rendered(helm, "--set=networkPolicy.restrictEgress=false"), "NetworkPolicy")["spec"]
     assert open_["policyTypes"] == ["Ingress"]
     assert "egress" not in open_

@@ -30,6 +30,7 @@ from reserved_capacity.adapters.kubernetes import KubernetesCluster
 from reserved_capacity.adapters.lease import Election, new_identity
 from reserved_capacity.adapters.metrics import Metrics
 from reserved_capacity.adapters.remembering import RememberingCluster
+from reserved_capacity.adapters.server_metrics import ServerMetrics
 from reserved_capacity.adapters.serving import Server
 from reserved_capacity.loop import Loop, Reconciler, Route
 from reserved_capacity.ports import WATCHED, Clock, Cluster
@@ -78,7 +79,9 @@ def run(settings: Settings) -> int:
 
 async def _run(settings: Settings) -> int:
     access = await Access.load(settings.kubeconfig)
-    operator = Operator(settings, access, build=reconcilers.build, route=routes.keys_for, keeps_books=True)
+    # Members are asked for their counters where they can be: from inside the cluster.
+    build = partial(reconcilers.build, counters=ServerMetrics() if in_cluster() else None)
+    operator = Operator(settings, access, build=build, route=routes.keys_for, keeps_books=True)
     try:
         return await operator.run()
     finally:

@@ -207,3 +207,13 @@ class Clock(Protocol):
 
     def recorded(self, api_timestamp: datetime) -> datetime:
         """An API server's timestamp as it goes on record: itself, but for the development clock's offset."""
+
+
+class TokenCounters(Protocol):
+    """What inference servers count of themselves."""
+
+    async def read(self, url: str) -> tuple[int, int | None] | None:
+        """Output tokens since the server started, and the milliseconds that it took to make them (None: it does not say).
+
+        None where nobody answers, or nothing is said of tokens. Never raises.
+        """

@@ -118,6 +118,7 @@ def _endpoints(endpoints: list[JsonObject]) -> list[JsonObject]:
     return [
         {
             "conditions": _shared(endpoint.get("conditions") or {}),
+            **({"addresses": _compact(endpoint["addresses"][:1])} if endpoint.get("addresses") else {}),
             **({"targetRef": target(endpoint["targetRef"])} if endpoint.get("targetRef") else {}),
         }
         for endpoint in endpoints

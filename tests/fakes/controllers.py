@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import zlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -180,7 +181,7 @@ class FakeControllers:
             {"type": kind, "status": ready, "lastTransitionTime": since} for kind in ("Ready", "ContainersReady")
         ]
         self.cluster.user_patch(
-            ref, {"status": {"phase": "Running", "podIP": "10.0.0.1", "conditions": conditions}}, status=True
+            ref, {"status": {"phase": "Running", "podIP": _address(ref), "conditions": conditions}}, status=True
         )
 
     def fail_pod(self, ref: Ref) -> None:
@@ -302,3 +303,9 @@ def _endpoint(pod: JsonObject) -> JsonObject:
             "uid": pod["metadata"]["uid"],
         },
     }
+
+
+def _address(pod: Ref) -> str:
+    """One for each name, so that a test can tell whom the operator asks."""
+    number = zlib.crc32(f"{pod.namespace}/{pod.name}".encode())
+    return f"10.{number >> 16 & 255}.{number >> 8 & 255}.{number & 255}"

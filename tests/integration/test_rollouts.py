@@ -105,7 +105,8 @@ async def test_s2_surge_replaces_every_member_and_misses_nobody() -> None:
     status = world.get_instance("chat")["status"]
     assert (status["rollout"]["phase"], status["rollout"]["id"]) == ("Idle", 2)
     assert status["snapshot"] == {"current": NEW, "target": NEW, "previous": OLD, "lifecycle": "Active"}
-    assert status["upgradeReport"] == {"from": OLD, "to": NEW, "unavailableSeconds": 0, "result": "Done"}
+    report = {"from": OLD, "to": NEW, "throughputRatio": "NotMeasured", "unavailableSeconds": 0, "result": "Done"}
+    assert status["upgradeReport"] == report
     assert status["instances"]["updatedAvailable"] == 2
     assert world.get(SERVICES, "chat", "acme")["metadata"]["uid"] == service
     assert len(world.cluster.objects(CONTROLLER_REVISIONS)) == 1

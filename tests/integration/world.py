@@ -27,6 +27,7 @@ from reserved_capacity.ports import (
     JsonObject,
     Ref,
     Resource,
+    TokenCounters,
 )
 from reserved_capacity.queue import WorkQueue
 from reserved_capacity.reconcilers import routes
@@ -65,6 +66,7 @@ class Operator:
     clock: Clock
     seed: int = 0
     billing: Billing | None = None
+    counters: TokenCounters | None = None
     time: float = 0.0
     store: Store = field(init=False)
     loop: Loop = field(init=False)
@@ -78,7 +80,9 @@ class Operator:
             store=self.store,
             clock=self.clock,
             route=routes.keys_for,
-            reconcilers=reconcilers.build(remembering, self.store, self.clock, queue.add, self.billing),
+            reconcilers=reconcilers.build(
+                remembering, self.store, self.clock, queue.add, self.billing, counters=self.counters
+            ),
             queue=queue,
             standing=reconcilers.STANDING,
         )
@@ -123,6 +127,7 @@ class World:
     clock: Clock = field(default_factory=Clock)
     ledger: FakeLedger | None = None
     sink: FakeSink | None = None
+    counters: TokenCounters | None = None
     cluster: FakeCluster = field(init=False)
     controllers: FakeControllers = field(init=False)
     operators: list[Operator] = field(default_factory=list)
@@ -136,7 +141,7 @@ class World:
         if self.ledger is not None:
             name = "http://billing.test" if self.sink is not None else None
             billing = Billing(self.ledger, self.sink, name, owner=f"operator-{len(self.operators)}-{seed}")
-        operator = Operator(self.cluster, self.clock, seed, billing)
+        operator = Operator(self.cluster, self.clock, seed, billing, self.counters)
         self.operators.append(operator)
         return operator
 

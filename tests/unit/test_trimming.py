@@ -77,7 +77,12 @@ STATEFUL_SET = {
                 ],
                 "ports": [{"port": 8000}],
             },
-            {"endpoints": [{"conditions": {"ready": False}, "targetRef": {"kind": "Pod", "name": "p", "uid": "u"}}, {"conditions": {}}]},
+            {
+                "endpoints": [
+                    {"addresses": ["::1"], "conditions": {"ready": False}, "targetRef": {"kind": "Pod", "name": "p", "uid": "u"}},
+                    {"addresses": ["::1"], "conditions": {}},
+                ]
+            },
         ),
         (ENDPOINT_SLICES, {"endpoints": None}, {}),
     ],

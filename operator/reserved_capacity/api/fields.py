@@ -84,6 +84,7 @@ Money = Annotated[Decimal, _FROM_STRING, _TO_STRING, WithJsonSchema(_decimal_fie
 SignedMoney = Annotated[Decimal, _FROM_STRING, _TO_STRING, WithJsonSchema(_decimal_field(SIGNED_MONEY, 21))]
 Percent = Annotated[Decimal, _FROM_STRING, _TO_STRING, WithJsonSchema(_decimal_field(PERCENT, 8))]
 Ratio = Annotated[Decimal, _FROM_STRING, _TO_STRING, WithJsonSchema(_decimal_field(RATIO, 16))]
+ThroughputRatio = Annotated[str, Field(pattern=r"^(NotMeasured|[0-9]{1,9}(\.[0-9]{1,6})?)$", max_length=16)]
 Fraction = Annotated[Decimal, _FROM_STRING, _TO_STRING, WithJsonSchema(_decimal_field(FRACTION, 6))]
 
 

@@ -15,8 +15,8 @@ from reserved_capacity.api.fields import (
     Month,
     NodeName,
     Percent,
-    Ratio,
     Text,
+    ThroughputRatio,
     Timestamp,
     Word,
 )
@@ -116,8 +116,9 @@ class UpgradeReport(ApiModel):
     """Snapshot before."""
     to: Word | None = None
     """Snapshot after."""
-    throughput_ratio: Ratio | None = None
-    """Throughput per compute unit, new divided by old, a decimal string. Absent: not measured."""
+    throughput_ratio: ThroughputRatio | None = None
+    """Throughput per compute unit, new divided by old, a decimal string, from the members' own token counters while both
+    served; NotMeasured when either side made fewer than 1,000 output tokens then."""
     unavailable_seconds: Count = 0
     """Seconds in which fewer than minAvailable instances served."""
     result: Word | None = None

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from datetime import datetime
 from functools import partial
 
-from reserved_capacity.ports import Clock, Cluster
+from reserved_capacity.ports import Clock, Cluster, TokenCounters
 from reserved_capacity.queue import Key
 from reserved_capacity.reconcilers import capacity, catalogue, instance, pool
 from reserved_capacity.reconcilers.billing import agreements, close, delivery
@@ -21,6 +21,7 @@ from reserved_capacity.reconcilers.context import (
     TOKENS,
     Context,
 )
+from reserved_capacity.reconcilers.throughput import ThroughputMeter
 from reserved_capacity.reconcilers.tokens import limits, reservation
 from reserved_capacity.settings import DEFAULT_NAMESPACE
 from reserved_capacity.store import Store
@@ -39,10 +40,13 @@ def build(
     enqueue: Callable[[Key], None],
     billing: Billing | None = None,
     namespace: str = DEFAULT_NAMESPACE,
+    *,
+    counters: TokenCounters | None = None,
 ) -> Mapping[str, Reconciler]:
     """Every reconciler by the name that keys carry. `enqueue` wakes a key for a reason that no object shows; `namespace` is
-    the operator's own."""
-    context = Context(cluster, store, clock, enqueue, billing, namespace)
+    the operator's own. `counters` None: nobody can be asked for them."""
+    meter = ThroughputMeter(counters, clock) if counters is not None else None
+    context = Context(cluster, store, clock, enqueue, billing, namespace, meter)
     return {
         **_billing(context),
         CAPACITY: partial(capacity.reconcile, context),

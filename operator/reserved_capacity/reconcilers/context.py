@@ -19,6 +19,7 @@ from reserved_capacity.ports import EVENTS, ApiError, Clock, Cluster, JsonObject
 from reserved_capacity.queue import Key
 from reserved_capacity.reconcilers import events
 from reserved_capacity.reconcilers.billing.board import Billing
+from reserved_capacity.reconcilers.throughput import ThroughputMeter
 from reserved_capacity.reconcilers.tokens.board import LimitsBoard
 from reserved_capacity.settings import DEFAULT_NAMESPACE
 from reserved_capacity.store import Store
@@ -77,8 +78,9 @@ class Board:
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """`namespace` is the operator's own. `cluster` is one that puts what it reads and writes into `store` (adapters.remembering). `billing` None: no books are
-    kept, as in tests of capacity."""
+    """`namespace` is the operator's own. `cluster` is one that puts what it reads and writes into `store`
+    (adapters.remembering). `billing` None: no books are kept, as in tests of capacity; `meter` None: nobody compares the
+    throughput of old and new."""
 
     cluster: Cluster
     store: Store
@@ -86,6 +88,7 @@ class Context:
     enqueue: Callable[[Key], None]
     billing: Billing | None = None
     namespace: str = DEFAULT_NAMESPACE
+    meter: ThroughputMeter | None = None
     board: Board = field(default_factory=Board)
     limits: LimitsBoard = field(default_factory=LimitsBoard)
     _domains: dict[str, asyncio.Lock] = field(default_factory=dict)

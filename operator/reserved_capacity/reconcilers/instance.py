@@ -47,6 +47,7 @@ from reserved_capacity.reconcilers.context import Context
 from reserved_capacity.reconcilers.instance_report import InstanceReport, status_of
 from reserved_capacity.reconcilers.instance_world import InstanceWorld, gather, owned_by
 from reserved_capacity.reconcilers.pinned import tell_notice
+from reserved_capacity.reconcilers.throughput import Subject
 from reserved_capacity.snapshot import (
     HOSTNAME_LABEL,
     members_of,
@@ -63,6 +64,8 @@ async def reconcile(context: Context, key: Key) -> datetime | None:
     ref = Ref(MODEL_INSTANCES, key.namespace, key.name)
     observed = context.store.get(ref)
     if observed is None or observed["metadata"].get("deletionTimestamp"):
+        if context.meter is not None:
+            context.meter.forget(key.namespace, key.name)
         await _stop_orphans(context, key, observed)
         return None
     world = gather(context, parse_instance(context.store, observed))
@@ -78,12 +81,23 @@ async def reconcile(context: Context, key: Key) -> datetime | None:
         name_taken=name_taken,
         port=_served_port(context, world),
     )
-    status = status_of(context.store, report, context.clock.now())
+    look_again, ratio = await _compare(context, report)
+    status = status_of(context.store, report, context.clock.now(), throughput=ratio)
     await context.publish(ref, observed, status)
     await _tell_blocked_move(context, observed, world, status.summary or "")
     later = context.clock.now() + LATER if name_taken is not None else None
-    moments = (later, next_count(status.availability), await tell_notice(context, observed, report.pinned))
+    told_next = await tell_notice(context, observed, report.pinned)
+    moments = (later, next_count(status.availability), look_again, told_next)
     return min((at for at in moments if at is not None), default=None)
+
+
+async def _compare(context: Context, report: InstanceReport) -> tuple[datetime | None, int | None]:
+    """When to look again at the throughput of old and new, and what is known of it (S7)."""
+    record = report.rollout.record if report.rollout is not None else None
+    if context.meter is None or record is None or report.offering is None or report.port is None:
+        return None, None
+    subject = Subject(report.instance, report.offering, report.holdings, report.port, record)
+    return await context.meter.look(context.store, subject), context.meter.ratio_thousandths(subject)
 
 
 async def _tell_blocked_move(context: Context, observed: JsonObject, world: InstanceWorld, summary: str) -> None:

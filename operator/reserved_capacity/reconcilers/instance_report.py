@@ -81,7 +81,10 @@ class InstanceReport:
         return self.name_taken
 
 
-def status_of(store: Store, report: InstanceReport, now: datetime) -> ModelInstanceStatus:
+def status_of(
+    store: Store, report: InstanceReport, now: datetime, *, throughput: int | None = None
+) -> ModelInstanceStatus:
+    """`throughput` is that of the rollout's new version in thousandths of the old one's, where this process has measured it."""
     instance = report.instance
     generation = instance.metadata.generation
     members = members_of(store, instance.namespace, instance.name)
@@ -115,7 +118,7 @@ def status_of(store: Store, report: InstanceReport, now: datetime) -> ModelInsta
         nodes_total=len({node for holding in here for node in holding.nodes}),
         snapshot=snapshot_view(instance, members, report.rollout).model_copy(update=_dates(report.pinned, now)),
         rollout=rollout_status(report.rollout),
-        upgrade_report=upgrade_report(report.rollout.record if report.rollout else None),
+        upgrade_report=upgrade_report(report.rollout.record if report.rollout else None, instance, throughput),
         last_failure=last_failure(report.rollout.record if report.rollout else None),
         members=listed[:MAX_STATUS_MEMBERS],
         availability=availability_of(instance, _service_facts(store, report, available, listed), now),

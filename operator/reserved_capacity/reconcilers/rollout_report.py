@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from decimal import Decimal
 
 from reserved_capacity.api.instancestatus import LastFailure, RolloutStatus, SnapshotView, UpgradeReport
 from reserved_capacity.api.modelinstance import ModelInstance
 from reserved_capacity.domain.members import ObservedMember
 from reserved_capacity.domain.rollout.values import RolloutRecord, RolloutReport, RolloutState
 
+NOT_MEASURED = "NotMeasured"
 _ENDED = frozenset({RolloutState.DONE, RolloutState.ROLLED_BACK, RolloutState.HALTED})
 
 
@@ -42,11 +44,22 @@ def snapshot_view(
     )
 
 
-def upgrade_report(record: RolloutRecord | None) -> UpgradeReport | None:
-    """What the last rollout that has ended brought; throughput is not compared yet."""
+def upgrade_report(
+    record: RolloutRecord | None, instance: ModelInstance, throughput: int | None
+) -> UpgradeReport | None:
+    """What the last rollout that has ended brought. What was once measured of it stays; a rollout that came to nothing, or
+    that nobody could measure, says so."""
     if record is None or record.state not in _ENDED:
         return None
-    return UpgradeReport(from_=record.source.snapshot, to=record.target.snapshot, result=record.state.value)
+    before = instance.status.upgrade_report
+    told = before.throughput_ratio if before is not None and instance.status.rollout.id == record.id else None
+    measured = format(Decimal(throughput).scaleb(-3), "f") if throughput is not None else NOT_MEASURED
+    return UpgradeReport(
+        from_=record.source.snapshot,
+        to=record.target.snapshot,
+        throughput_ratio=told if told not in (None, NOT_MEASURED) else measured,
+        result=record.state.value,
+    )
 
 
 def last_failure(record: RolloutRecord | None) -> LastFailure | None:

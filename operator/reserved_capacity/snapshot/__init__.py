@@ -22,6 +22,7 @@ from reserved_capacity.snapshot.instances import (
     observed_member,
     pods_of_member,
     ready_members,
+    serving_endpoints,
     stateful_sets_of,
 )
 from reserved_capacity.snapshot.nodes import (
@@ -95,6 +96,7 @@ __all__ = [
     "repair_rules",
     "rollouts_of",
     "selects",
+    "serving_endpoints",
     "shape_of",
     "stateful_sets_of",
     "timestamp",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from reserved_capacity.api import meta
@@ -105,8 +106,21 @@ def pods_of_member(store: Store, namespace: str, instance: str, member: str) -> 
     return [pod for pod in pods if (pod["metadata"].get("labels") or {}).get(meta.MEMBER_LABEL) == member]
 
 
+@dataclass(frozen=True, slots=True)
+class ServingEndpoint:
+    """The pod that answers for a member. `address` is empty where the API server has told none."""
+
+    pod_uid: str
+    address: str
+
+
 def ready_members(store: Store, namespace: str, instance: str) -> frozenset[str]:
-    """Members whose endpoint is ready in the EndpointSlices: these serve, whatever their pods say (R2).
+    """Members whose endpoint is ready in the EndpointSlices: these serve, whatever their pods say (R2)."""
+    return frozenset(serving_endpoints(store, namespace, instance))
+
+
+def serving_endpoints(store: Store, namespace: str, instance: str) -> dict[str, ServingEndpoint]:
+    """The ready endpoints, by member.
 
     Ordinals are used again (R1), so an endpoint counts only for the very pod that it was made for: one that is left over
     from a member that is gone does not make its namesake serve.
@@ -114,7 +128,7 @@ def ready_members(store: Store, namespace: str, instance: str) -> frozenset[str]
     pods = {
         pod["metadata"]["name"]: pod["metadata"]["uid"] for pod in store.by(BY_INSTANCE, PODS, (namespace, instance))
     }
-    ready = set()
+    ready = {}
     for endpoint_slice in store.by(BY_INSTANCE, ENDPOINT_SLICES, (namespace, instance)):
         for endpoint in endpoint_slice.get("endpoints") or ():
             target = endpoint.get("targetRef") or {}
@@ -122,8 +136,9 @@ def ready_members(store: Store, namespace: str, instance: str) -> frozenset[str]
             # A missing `ready` means ready, says the EndpointSlice API.
             is_ready = target.get("kind") == "Pod" and (endpoint.get("conditions") or {}).get("ready", True)
             if is_ready and pod in pods and target.get("uid", pods[pod]) == pods[pod]:
-                ready.add(pod.rsplit("-", 1)[0])
-    return frozenset(ready)
+                address = next(iter(endpoint.get("addresses") or ()), "")
+                ready[pod.rsplit("-", 1)[0]] = ServingEndpoint(pods[pod], address)
+    return ready
 
 
 def lifecycle_dates(snapshot: Snapshot) -> LifecycleDates:
