@@ -1,7 +1,8 @@
 """The client: constant streaming requests to one URL, and a record of each, as one line of JSON a request.
 
-`load URL WORKERS` runs until SIGTERM. Each request is a connection of its own, with no retry: what fails has failed. An
-answer is whole when it has come to its end, with every token that was asked for and the usage.
+`load URL WORKERS` runs until SIGTERM. Each request is a connection of its own (llama.cpp's server closes it after a stream in
+any case), with no retry: what fails has failed. An answer is whole when it has come to its end, with every token that was
+asked for and the usage.
 """
 
 from __future__ import annotations
