@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -86,6 +87,16 @@ def order(cluster: Cluster, input_units: int, output_units: int) -> None:
     cluster.kubectl("patch", "tur", "gpt-41", "-n", "acme", "--type=merge", "-p", units)
 
 
+def running_lots(directory: Path) -> int:
+    """Lots of which no end is known."""
+    (books,) = (directory / "reserved-capacity").glob("*.db")
+    with sqlite3.connect(f"file:{books}?mode=ro", uri=True) as connection:
+        found = connection.execute(
+            "select count(*) from lots where id not in (select lot from lot_cuts where units = 0)"
+        )
+        return int(found.fetchone()[0])
+
+
 def ledger(directory: Path, account: str) -> list[dict[str, Any]]:
     (books,) = (directory / "reserved-capacity").glob("*.db")
     url = f"sqlite:///{books}"
@@ -141,6 +152,14 @@ def test_t1_t2_t4_units_are_bought_counted_charged_kept_for_their_term_and_follo
     assert first["2026-03-02"] == "330.00"
     assert {row["amount"] for row in ledger(tmp_path, "provider")} == {"0.00"}
 
-    sold.kubectl("delete", "tur", "gpt-41", "-n", "acme")
-    until(lambda: not get(sold, "mi", "-n", "provider")["items"], "the fleet goes with what it carried")
+    deleted_units_count_to_midnight(sold, offset, tmp_path)
     assert operator.records("error", "critical") == []
+
+
+def deleted_units_count_to_midnight(sold: Cluster, offset: Path, tmp_path: Path) -> None:
+    sold.kubectl("delete", "tur", "gpt-41", "-n", "acme")
+    until(lambda: running_lots(tmp_path) == 0, "its end is in the books")
+    assert effective(sold) == (2_300_000, 100_000), "it counts to the end of the day that is charged"
+    jump(offset, datetime(2026, 4, 4, 0, 0, 5, tzinfo=UTC))
+    until(lambda: effective(sold) == (500_000, 100_000), "only the base is left")
+    until(lambda: not get(sold, "mi", "-n", "provider")["items"], "the fleet goes with what it carried")

@@ -13,9 +13,8 @@ from reserved_capacity.ports import (
     Ref,
 )
 from tests.fakes.cluster import not_sent
-from tests.integration.token_world import BASE, GPT_41, SNAPSHOT, TokenWorld, gpt_41, token_world
+from tests.integration.token_world import BASE, GPT_41, LIMITS, SNAPSHOT, TokenWorld, gpt_41, token_world
 
-LIMITS = Ref(CONFIG_MAPS, "reserved-capacity", "limits-gpt-4.1")
 NEWER = "gpt-4.1-2026-01-01"
 
 
@@ -86,6 +85,7 @@ async def test_t4_the_fleet_goes_when_nothing_is_sold_any_more() -> None:
     await world.pass_to("04-03T10:00:00")
     world.cluster.user_delete(GPT_41)
     await world.settle()
+    await world.pass_to("04-04T00:00:01")
     assert world.fleet() == {}
     assert world.cluster.objects(PODS) == []
     assert world.effective() == BASE

@@ -5,7 +5,7 @@ from __future__ import annotations
 from reserved_capacity.ledger_ports import LedgerUnavailable
 from reserved_capacity.ports import PRICE_BOOKS, TOKEN_UNIT_RESERVATIONS, Ref
 from tests.fakes.sink import FakeSink
-from tests.integration.token_world import BASE, GPT_41, TokenWorld, reservation, token_world, unit_price
+from tests.integration.token_world import BASE, GPT_41, LIMITS, TokenWorld, reservation, token_world, unit_price
 
 
 async def a_buyer(sink: FakeSink | None = None) -> TokenWorld:
@@ -82,6 +82,14 @@ async def test_t2_a_reservation_that_is_deleted_after_its_term_ends_at_the_next_
     assert all(lot["removable"] for lot in world.status()["lots"])
     world.cluster.user_delete(GPT_41)
     await world.settle()
+    world.kill_operators()
+    world.start_operator()
+    await world.pass_to("04-02T23:59:59")
+    assert world.effective() == (BASE[0] + 90_000, BASE[1] + 10_000)
+    assert sum(world.fleet().values()) == 1
+    await world.pass_to("04-03T00:00:01")
+    assert world.effective() == BASE
+    assert world.fleet() == {}
     await world.pass_to("04-10T10:00:00")
     days = {row.day.isoformat() for row in await world.charges()}
     assert (len(days), max(days)) == (32, "2026-04-02")
@@ -92,13 +100,20 @@ async def test_t2_a_reservation_that_is_lost_is_charged_until_it_is_removable_an
     world = await a_buyer()
     await world.pass_to("03-10T10:00:00")
     world.cluster.user_delete(GPT_41)
+    await world.pass_to("03-12T10:00:00")
+    assert world.effective() == (BASE[0] + 90_000, BASE[1] + 10_000), "what is charged counts"
+    world.cluster.user_delete(LIMITS)
     await world.pass_to("03-15T10:00:00")
+    assert world.limits()["acme"]["units"][0]["reservation"] == "acme/gpt-41", "the books know it too"
     world.cluster.user_create(TOKEN_UNIT_RESERVATIONS, reservation())
     await world.settle()
     assert world.entitled() == (90_000, 10_000)
     assert {lot["billingStart"] for lot in world.status()["lots"]} == {"2026-03-02T00:00:00Z"}
     world.cluster.user_delete(GPT_41)
+    await world.pass_to("03-31T23:59:59")
+    assert world.effective() == (BASE[0] + 90_000, BASE[1] + 10_000)
     await world.pass_to("04-10T10:00:00")
+    assert world.effective() == BASE
     rows = await world.charges()
     assert (len(rows), max(row.day.isoformat() for row in rows)) == (60, "2026-03-31")
 

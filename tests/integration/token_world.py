@@ -24,6 +24,7 @@ from tests.integration.world import World, accelerator_class, offering
 SNAPSHOT = "gpt-4.1-2025-04-14"
 GPT_41 = Ref(TOKEN_UNIT_RESERVATIONS, "acme", "gpt-41")
 BASE = (500_000, 100_000)
+LIMITS = Ref(CONFIG_MAPS, "reserved-capacity", "limits-gpt-4.1")
 
 
 def gpt_41(*, fleet: bool = True, snapshots: tuple[str, ...] = (SNAPSHOT,)) -> JsonObject:

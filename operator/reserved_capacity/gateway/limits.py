@@ -1,4 +1,5 @@
 """Owns the format of `limits.json`, the one thing that every gateway is made from: who may use how much of an offering.
+The operator writes it and gateways read it, both with this module (docs/operations/token-limits.md).
 
 One entry for each account, in tokens per minute; the entry of account `*` is for everybody who has none. An offering
 without an entry for an account, and without `*`, does not serve it. More keys than are read here may be in an entry.
@@ -7,62 +8,50 @@ without an entry for an account, and without `*`, does not serve it. More keys t
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
-CONFIG_MAP_PREFIX = "limits-"
-CONFIG_MAP_KEY = "limits.json"
-EVERYBODY = "*"
+from reserved_capacity.domain.tokens.entitlement import TokenRate
+from reserved_capacity.domain.tokens.limits import AccountLimit, ActiveUnits, Enforcement, Overflow
+from reserved_capacity.domain.tokens.lots import ReservationName
 
-_SPILL, _REJECT = "Spill", "Reject"
-_ENFORCE, _SHADOW = "Enforce", "Shadow"
+CONFIG_MAP_PREFIX: Final = "limits-"
+CONFIG_MAP_KEY: Final = "limits.json"
 
 
 class LimitsInvalid(ValueError):
     """The document is not what it should be; the message says where."""
 
 
-@dataclass(frozen=True, slots=True)
-class Rate:
-    """Tokens per minute by direction."""
-
-    input_tpm: int = 0
-    output_tpm: int = 0
-
-    def __add__(self, other: Rate) -> Rate:
-        return Rate(self.input_tpm + other.input_tpm, self.output_tpm + other.output_tpm)
-
-
-@dataclass(frozen=True, slots=True)
-class Bought:
-    """What one reservation adds. `reservation` is its namespace and name; the two switches are T3's."""
-
-    reservation: str
-    rate: Rate
-    spills: bool = True
-    enforced: bool = True
-
-
-@dataclass(frozen=True, slots=True)
-class AccountLimits:
-    """One account's entry of one offering."""
-
-    account: str
-    base: Rate = Rate()
-    units: tuple[Bought, ...] = ()
-
-    @property
-    def bought(self) -> Rate:
-        return sum((unit.rate for unit in self.units), Rate())
-
-    @property
-    def effective(self) -> Rate:
-        """Purchased quota is added to the account's limit (T3)."""
-        return self.base + self.bought
+def limits_document(limits: Sequence[AccountLimit]) -> list[dict[str, Any]]:
+    """The same limits are the same document."""
+    return [
+        {
+            "account": each.account,
+            "base": _rate_document(each.base),
+            "units": [
+                {
+                    "reservation": str(unit.reservation),
+                    "snapshot": unit.snapshot,
+                    **_rate_document(unit.rate),
+                    "overflow": str(unit.overflow),
+                    "enforcement": str(unit.enforcement),
+                }
+                for unit in each.units
+            ],
+            "effective": _rate_document(each.effective),
+            "limit": {**_rate_document(each.limit), "enforcement": str(each.enforcement)},
+        }
+        for each in limits
+    ]
 
 
-def parse_limits(text: str) -> tuple[AccountLimits, ...]:
+def _rate_document(rate: TokenRate) -> dict[str, int]:
+    return {"inputTokensPerMinute": rate.input_tpm, "outputTokensPerMinute": rate.output_tpm}
+
+
+def parse_limits(text: str) -> tuple[AccountLimit, ...]:
     """What the document says. Raises LimitsInvalid: half a document is worse than the one before it."""
     try:
         entries = json.loads(text)
@@ -78,7 +67,7 @@ def parse_limits(text: str) -> tuple[AccountLimits, ...]:
 class InForce:
     """Limits by offering, and what was wrong with a document in whose place the one before it stays in force."""
 
-    limits: Mapping[str, tuple[AccountLimits, ...]] = field(default_factory=dict)
+    limits: Mapping[str, tuple[AccountLimit, ...]] = field(default_factory=dict)
     complaints: tuple[str, ...] = ()
 
 
@@ -99,36 +88,37 @@ def in_force(config_maps: Iterable[Mapping[str, Any]], before: InForce) -> InFor
     return InForce(limits, tuple(complaints))
 
 
+def config_map_name(offering: str) -> str:
+    return f"{CONFIG_MAP_PREFIX}{offering}"
+
+
 def _offering(config_map: str) -> str | None:
     """The offering whose limits a ConfigMap of this name holds, or None if it is another ConfigMap."""
     return config_map.removeprefix(CONFIG_MAP_PREFIX) if config_map.startswith(CONFIG_MAP_PREFIX) else None
 
 
-def _parsed(entry: Mapping[str, Any]) -> AccountLimits:
+def _parsed(entry: Mapping[str, Any]) -> AccountLimit:
+    account = str(entry["account"])
     units = tuple(
-        Bought(
-            unit["reservation"],
+        ActiveUnits(
+            account,
+            ReservationName(*str(unit["reservation"]).split("/", 1)),
+            str(unit.get("snapshot", "")),
             _parsed_rate(unit),
-            _one_of(unit["overflow"], _SPILL, _REJECT),
-            _one_of(unit["enforcement"], _ENFORCE, _SHADOW),
+            Overflow(unit["overflow"]),
+            Enforcement(unit["enforcement"]),
         )
         for unit in entry["units"]
     )
-    limits = AccountLimits(str(entry["account"]), _parsed_rate(entry["base"]), units)
-    if _parsed_rate(entry["effective"]) != limits.effective:
-        raise ValueError(f"account {limits.account}: effective is not base and units")
-    return limits
+    found = AccountLimit(account, _parsed_rate(entry["base"]), units)
+    if _parsed_rate(entry["effective"]) != found.effective:
+        raise ValueError(f"account {account}: effective is not base and units")
+    return found
 
 
-def _parsed_rate(entry: Mapping[str, Any]) -> Rate:
+def _parsed_rate(entry: Mapping[str, Any]) -> TokenRate:
     # A direction of 0 may be left out, as Kubernetes' own writers do.
     values = tuple(entry.get(key, 0) for key in ("inputTokensPerMinute", "outputTokensPerMinute"))
     if not all(type(value) is int and value >= 0 for value in values):
         raise ValueError(f"not tokens per minute: {values}")
-    return Rate(*values)
-
-
-def _one_of(word: str, yes: str, no: str) -> bool:
-    if word not in (yes, no):
-        raise ValueError(f"{word!r} is neither {yes} nor {no}")
-    return word == yes
+    return TokenRate(*values)

@@ -13,7 +13,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final
 
-from reserved_capacity.gateway.limits import EVERYBODY, AccountLimits
+from reserved_capacity.domain.tokens.entitlement import TokenRate
+from reserved_capacity.domain.tokens.limits import EVERYBODY, AccountLimit, Enforcement
 
 DOMAIN: Final = "reserved-capacity"
 OFFERING: Final = "offering"
@@ -27,12 +28,12 @@ DIRECTIONS: Final = ("input", "output")
 # The service counts in 32 bits; nobody uses 71 million tokens a second.
 MAX_PER_MINUTE: Final = 2**32 - 1
 
-_NOBODY: Final = AccountLimits(EVERYBODY)
+_NOBODY: Final = AccountLimit(EVERYBODY, TokenRate())
 
 Descriptor = dict[str, Any]
 
 
-def ratelimit_config(limits: Mapping[str, Iterable[AccountLimits]]) -> dict[str, Any]:
+def ratelimit_config(limits: Mapping[str, Iterable[AccountLimit]]) -> dict[str, Any]:
     """The service's one file, for the limits of all offerings by name. What it does not know, it refuses."""
     offerings = [
         {"key": OFFERING, "value": offering, "descriptors": list(_accounts(limits[offering]))}
@@ -42,7 +43,7 @@ def ratelimit_config(limits: Mapping[str, Iterable[AccountLimits]]) -> dict[str,
     return {"domain": DOMAIN, "descriptors": [*offerings, unknown]}
 
 
-def _accounts(limits: Iterable[AccountLimits]) -> Iterator[Descriptor]:
+def _accounts(limits: Iterable[AccountLimit]) -> Iterator[Descriptor]:
     by_name = {each.account: each for each in limits}
     everybody = by_name.pop(EVERYBODY, _NOBODY)
     for account in sorted(by_name):
@@ -51,37 +52,23 @@ def _accounts(limits: Iterable[AccountLimits]) -> Iterator[Descriptor]:
     yield {"key": ACCOUNT, "descriptors": list(_of_account(everybody))}
 
 
-def _of_account(limits: AccountLimits) -> Iterator[Descriptor]:
-    ceilings = {direction: _ceiling(limits, direction) for direction in DIRECTIONS}
-    refuses = _refuses(limits)
+def _of_account(limits: AccountLimit) -> Iterator[Descriptor]:
+    ceilings, bought = _by_direction(limits.limit), _by_direction(limits.added)
+    # Shadow counts and never refuses.
+    refuses = limits.enforcement is Enforcement.ENFORCE
     if refuses and not all(ceilings.values()):
         yield _closed()
     for direction, ceiling in ceilings.items():
         if ceiling:
             # Shadow is not the service's own shadow mode, which tells nobody that somebody would have been refused.
             yield _counter(TOKENS, direction, ceiling, refuses=refuses)
-    for direction in DIRECTIONS:
-        bought = _bought(limits, direction)
-        if bought and bought < ceilings[direction]:
-            yield _counter(UNITS, direction, bought, refuses=False)
+    for direction, units in bought.items():
+        if 0 < units < ceilings[direction]:
+            yield _counter(UNITS, direction, units, refuses=False)
 
 
-def _ceiling(limits: AccountLimits, direction: str) -> int:
-    """Tokens of a minute after which the account is refused. With Reject the base is not touched; but a direction of which
-    nothing was bought has only the base. Of several reservations one that may spill is enough."""
-    bought = _bought(limits, direction)
-    if bought and not any(unit.spills for unit in limits.units):
-        return bought
-    return int(getattr(limits.effective, f"{direction}_tpm"))
-
-
-def _bought(limits: AccountLimits, direction: str) -> int:
-    return int(getattr(limits.bought, f"{direction}_tpm"))
-
-
-def _refuses(limits: AccountLimits) -> bool:
-    """Shadow counts and never refuses; of several reservations one that is enforced is enough."""
-    return not limits.units or any(unit.enforced for unit in limits.units)
+def _by_direction(rate: TokenRate) -> Mapping[str, int]:
+    return dict(zip(DIRECTIONS, (rate.input_tpm, rate.output_tpm), strict=True))
 
 
 def _counter(key: str, direction: str, tokens: int, *, refuses: bool) -> Descriptor:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
 
 from reserved_capacity.api import meta
@@ -12,7 +12,7 @@ from reserved_capacity.api.modeloffering import ModelOffering
 from reserved_capacity.api.tokenunitreservation import TokenUnitReservation
 from reserved_capacity.domain.tokens.backing import Claim, SnapshotFleet
 from reserved_capacity.domain.tokens.entitlement import TokenRate, total
-from reserved_capacity.domain.tokens.lots import ReservationName
+from reserved_capacity.domain.tokens.lots import Lot, ReservationName, day_of
 from reserved_capacity.ports import COMPUTE_UNIT_POOLS, MODEL_INSTANCES, TOKEN_UNIT_RESERVATIONS, JsonObject, Ref
 from reserved_capacity.snapshot.parsing import parse_instance
 from reserved_capacity.store import BY_OFFERING, Store
@@ -40,6 +40,28 @@ def claim_id(reservation: ReservationName, purchased_at: datetime) -> str:
 
 def _text(moment: datetime) -> str:
     return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def claim_reservation(claim: str) -> ReservationName | None:
+    """Whose a claim of this id is."""
+    namespace, _, name = claim.rpartition("@")[0].partition("/")
+    return ReservationName(namespace, name) if namespace and name else None
+
+
+def claims_of_lots(lots: Iterable[Lot], now: datetime, snapshot_of: Callable[[str], str]) -> tuple[Claim, ...]:
+    """Of reservations whose object is gone, by the books: what is charged counts to the end of its last day (T2).
+    `snapshot_of` says which one a claim is for."""
+    groups: dict[tuple[ReservationName, datetime], list[TokenRate]] = {}
+    for lot in lots:
+        units = lot.units_on(day_of(now))
+        if units and lot.billing_start is not None:
+            rate = TokenRate.of(lot.direction, units * lot.unit_tpm)
+            groups.setdefault((lot.reservation, lot.purchased_at), []).append(rate)
+    found = []
+    for (name, at), rates in sorted(groups.items()):
+        claim = claim_id(name, at)
+        found.append(Claim(claim, _text(at), name, snapshot_of(claim), total(rates), begun=True))
+    return tuple(found)
 
 
 def claims_of_reservation(reservation: TokenUnitReservation) -> tuple[Claim, ...]:

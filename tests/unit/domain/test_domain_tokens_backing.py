@@ -18,7 +18,6 @@ from reserved_capacity.domain.tokens.limits import (
     Enforcement,
     Overflow,
     account_limits,
-    limits_document,
 )
 from reserved_capacity.domain.tokens.lots import ReservationName
 
@@ -121,12 +120,17 @@ def test_t3_an_account_whose_units_are_all_reject_has_them_alone() -> None:
     assert account_limits(bases, [one, units("b", TokenRate(1, 1))])[1].limit == TokenRate(591, 111)
 
 
+def test_t3_reject_holds_to_the_base_in_a_direction_of_which_nothing_was_bought() -> None:
+    (_, found) = account_limits({"*": TokenRate(500, 100)}, [units("a", TokenRate(90, 0), Overflow.REJECT)])
+    assert found.limit == TokenRate(90, 100)
+
+
+def test_i7_the_order_of_reservations_makes_no_difference() -> None:
+    bases = {"*": TokenRate(500, 100)}
+    active = [units("b", TokenRate(90, 0)), units("a", TokenRate(0, 10)), units("c", TokenRate(1, 1), account="z")]
+    assert account_limits(bases, active) == account_limits(bases, active[::-1])
+
+
 def test_t3_without_a_base_for_everybody_an_account_has_its_units_only() -> None:
     (found,) = account_limits({}, [units("a", TokenRate(90, 10))])
     assert (found.base, found.effective) == (TokenRate(), TokenRate(90, 10))
-
-
-def test_i7_the_same_limits_are_the_same_document() -> None:
-    bases = {"*": TokenRate(500, 100)}
-    active = [units("b", TokenRate(90, 0)), units("a", TokenRate(0, 10)), units("c", TokenRate(1, 1), account="z")]
-    assert limits_document(account_limits(bases, active)) == limits_document(account_limits(bases, active[::-1]))

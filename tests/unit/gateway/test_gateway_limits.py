@@ -4,8 +4,13 @@ import json
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from reserved_capacity.gateway.limits import AccountLimits, Bought, InForce, LimitsInvalid, Rate, in_force, parse_limits
+from reserved_capacity.domain.tokens.entitlement import TokenRate
+from reserved_capacity.domain.tokens.limits import AccountLimit, ActiveUnits, Enforcement, Overflow, account_limits
+from reserved_capacity.domain.tokens.lots import ReservationName
+from reserved_capacity.gateway.limits import InForce, LimitsInvalid, in_force, limits_document, parse_limits
 
 
 def entry(account: str = "acme", **changed: Any) -> dict[str, Any]:
@@ -23,8 +28,30 @@ def config_map(name: str, *entries: dict[str, Any], text: str | None = None) -> 
 
 
 def test_the_document_of_the_api_contract_is_read_as_it_is_meant() -> None:
-    unit = Bought("acme/gpt", Rate(90, 10), spills=False, enforced=False)
-    assert parse_limits(json.dumps([entry(later="unknown")])) == (AccountLimits("acme", Rate(5, 1), (unit,)),)
+    name = ReservationName("acme", "gpt")
+    unit = ActiveUnits("acme", name, "", TokenRate(90, 10), Overflow.REJECT, Enforcement.SHADOW)
+    assert parse_limits(json.dumps([entry(later="unknown")])) == (AccountLimit("acme", TokenRate(5, 1), (unit,)),)
+
+
+rates = st.builds(TokenRate, st.integers(0, 10**12), st.integers(0, 10**12))
+names = st.builds(ReservationName, st.sampled_from("ab"), st.sampled_from(("x", "y.z")))
+bought = st.builds(
+    ActiveUnits,
+    st.sampled_from("ab"),
+    names,
+    st.sampled_from("st"),
+    rates,
+    st.sampled_from(Overflow),
+    st.sampled_from(Enforcement),
+)
+
+
+@given(bases=st.dictionaries(st.sampled_from("*abc"), rates), active=st.lists(bought, max_size=5))
+def test_what_the_operator_publishes_is_what_the_gateway_reads(
+    bases: dict[str, TokenRate], active: list[ActiveUnits]
+) -> None:
+    limits = account_limits(bases, active)
+    assert parse_limits(json.dumps(limits_document(limits))) == limits
 
 
 @pytest.mark.parametrize(

@@ -1,11 +1,11 @@
-"""The rate limits of an offering, as any gateway may read them (behaviour.md T3; api.md, Keys; docs/token-limits.md)."""
+"""Owns what an account may use of an offering (behaviour.md T3): base, bought units, and what one bucket of both holds."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, Final
+from typing import Final
 
 from reserved_capacity.domain.tokens.entitlement import TokenRate, total
 from reserved_capacity.domain.tokens.lots import ReservationName
@@ -41,12 +41,11 @@ class ActiveUnits:
 
 @dataclass(frozen=True, slots=True)
 class AccountLimit:
-    """`effective` = base + all active units. `limit` is what one bucket for account and direction holds: all of it, or the
-    units alone where all of them are of the kind Reject. `enforcement` Shadow: all units are, so nothing is refused."""
+    """`effective` = base + all active units. `enforcement` Shadow: all units are, so nothing is refused."""
 
     account: str
     base: TokenRate
-    units: tuple[ActiveUnits, ...]
+    units: tuple[ActiveUnits, ...] = ()
 
     @property
     def added(self) -> TokenRate:
@@ -57,9 +56,18 @@ class AccountLimit:
         return self.base + self.added
 
     @property
+    def spills(self) -> bool:
+        """Of several reservations one that may spill is enough."""
+        return any(each.overflow is Overflow.SPILL for each in self.units)
+
+    @property
     def limit(self) -> TokenRate:
-        rejects = self.units and all(each.overflow is Overflow.REJECT for each in self.units)
-        return self.added if rejects else self.effective
+        """What one bucket for a direction holds: all of it, or the units alone where none may spill. In a direction of
+        which nothing was bought there is nothing that could reject, so the base counts there (ADR 0050)."""
+        if self.spills or not self.units:
+            return self.effective
+        added = self.added
+        return TokenRate(added.input_tpm or self.base.input_tpm, added.output_tpm or self.base.output_tpm)
 
     @property
     def enforcement(self) -> Enforcement:
@@ -85,30 +93,3 @@ def account_limits(bases: Mapping[str, TokenRate], active: Iterable[ActiveUnits]
 
 def _ordered(units: Iterable[ActiveUnits]) -> tuple[ActiveUnits, ...]:
     return tuple(sorted(units, key=lambda each: (each.reservation, each.snapshot)))
-
-
-def limits_document(limits: Sequence[AccountLimit]) -> list[dict[str, Any]]:
-    """`limits.json`: the same limits are the same document."""
-    return [
-        {
-            "account": each.account,
-            "base": rate_document(each.base),
-            "units": [
-                {
-                    "reservation": str(unit.reservation),
-                    "snapshot": unit.snapshot,
-                    **rate_document(unit.rate),
-                    "overflow": str(unit.overflow),
-                    "enforcement": str(unit.enforcement),
-                }
-                for unit in each.units
-            ],
-            "effective": rate_document(each.effective),
-            "limit": {**rate_document(each.limit), "enforcement": str(each.enforcement)},
-        }
-        for each in limits
-    ]
-
-
-def rate_document(rate: TokenRate) -> dict[str, int]:
-    return {"inputTokensPerMinute": rate.input_tpm, "outputTokensPerMinute": rate.output_tpm}

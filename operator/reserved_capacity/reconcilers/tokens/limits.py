@@ -12,6 +12,7 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from reserved_capacity.api.tokenunitreservation import TokenUnitReservation
+from reserved_capacity.domain.terms import midnight_after
 from reserved_capacity.domain.tokens.backing import (
     NO_FLEET,
     BackingPlan,
@@ -27,7 +28,7 @@ from reserved_capacity.domain.tokens.token_conditions import capacity_backed, li
 from reserved_capacity.ports import ApiError
 from reserved_capacity.queue import Key
 from reserved_capacity.reconcilers.context import TOKENS, Context, precondition_of
-from reserved_capacity.reconcilers.tokens import fleet, record
+from reserved_capacity.reconcilers.tokens import fleet, leaving, record
 from reserved_capacity.reconcilers.tokens.board import AccountRate, BackedBy, Finding
 from reserved_capacity.snapshot.parsing import parse_offering
 from reserved_capacity.snapshot.tokens import (
@@ -51,6 +52,7 @@ class _Plan:
     fleets: Mapping[str, SnapshotFleet]
     backing: BackingPlan
     limits: tuple[AccountLimit, ...]
+    leaving: bool
 
 
 async def reconcile(context: Context, key: Key) -> datetime | None:
@@ -64,7 +66,7 @@ async def reconcile(context: Context, key: Key) -> datetime | None:
     world = fleet.FleetWorld(offering, place, pool, fleet_instances(context.store, offering.name))
     try:
         read = await record.read(context, offering.name)
-        plan = _plan(context, world, read)
+        plan = await _plan(context, world, read)
         wanted = fleet.sizes(world, plan.backing.sold, plan.fleets)
         await fleet.grow(context, world, wanted)
         revision = await record.write(context, read, plan.limits, plan.backing.grants)
@@ -74,27 +76,31 @@ async def reconcile(context: Context, key: Key) -> datetime | None:
         raise
     _post(context, offering.name, _findings(context, plan, revision))
     await fleet.shrink(context, world, plan.backing.sold, wanted)
-    return context.clock.now() + LOOK_AGAIN
+    now = context.clock.now()
+    return min(now + LOOK_AGAIN, midnight_after(now)) if plan.leaving else now + LOOK_AGAIN
 
 
-def _plan(context: Context, world: fleet.FleetWorld, read: record.Record) -> _Plan:
-    reservations = reservations_of(context.store, world.offering.name)
-    claims = [claim for each in reservations for claim in claims_of_reservation(each)]
+async def _plan(context: Context, world: fleet.FleetWorld, read: record.Record) -> _Plan:
+    by_name = {
+        ReservationName(each.namespace, each.name): each for each in reservations_of(context.store, world.offering.name)
+    }
+    gone = await leaving.find(context, world.offering, read, by_name.keys(), context.clock.now())
+    claims = [*(claim for each in by_name.values() for claim in claims_of_reservation(each)), *gone.claims]
     fleets = snapshot_fleets(world.offering, world.instances)
-    backing = plan_backing(claims, read.grants, fleets)
-    by_name = {ReservationName(each.namespace, each.name): each for each in reservations}
+    backing = plan_backing(claims, read.grants or (), fleets)
+    terms = {**gone.terms, **{name: _terms(each) for name, each in by_name.items()}}
     active = [
-        ActiveUnits(
-            account=by_name[name].spec.account,
-            reservation=name,
-            snapshot=snapshot,
-            rate=rate,
-            overflow=by_name[name].spec.overflow,
-            enforcement=by_name[name].spec.enforcement,
-        )
+        replace(terms[name], snapshot=snapshot, rate=rate)
         for (name, snapshot), rate in granted_rates(claims, backing).items()
     ]
-    return _Plan(world, reservations, claims, fleets, backing, account_limits(base_rates(world.offering), active))
+    limits = account_limits(base_rates(world.offering), active)
+    return _Plan(world, tuple(by_name.values()), claims, fleets, backing, limits, bool(gone.claims))
+
+
+def _terms(reservation: TokenUnitReservation) -> ActiveUnits:
+    spec = reservation.spec
+    name = ReservationName(reservation.namespace, reservation.name)
+    return ActiveUnits(spec.account, name, spec.snapshot, TokenRate(), spec.overflow, spec.enforcement)
 
 
 def _findings(context: Context, plan: _Plan, revision: int) -> dict[tuple[str, str], Finding]:

@@ -13,11 +13,17 @@ from typing import Any, Final
 
 from reserved_capacity.api import meta
 from reserved_capacity.domain.tokens.backing import Grant
-from reserved_capacity.domain.tokens.limits import AccountLimit, limits_document
+from reserved_capacity.domain.tokens.limits import AccountLimit, ActiveUnits
+from reserved_capacity.gateway.limits import (
+    CONFIG_MAP_KEY,
+    LimitsInvalid,
+    config_map_name,
+    limits_document,
+    parse_limits,
+)
 from reserved_capacity.ports import CONFIG_MAPS, Conflict, JsonObject, Ref
 from reserved_capacity.reconcilers.context import Context
 
-LIMITS_KEY: Final = "limits.json"
 GRANTS_KEY: Final = "grants.json"
 OFFERING_LABEL: Final = f"{meta.GROUP}/offering"
 REVISION_ANNOTATION: Final = f"{meta.GROUP}/revision"
@@ -25,16 +31,17 @@ REVISION_ANNOTATION: Final = f"{meta.GROUP}/revision"
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """What stands in the ConfigMap; `live` None: it is not there."""
+    """What stands in the ConfigMap; `live` None: it is not there. `grants` None: none can be read of it."""
 
     ref: Ref
-    live: JsonObject | None
-    grants: tuple[Grant, ...]
-    revision: int
+    live: JsonObject | None = None
+    grants: tuple[Grant, ...] | None = None
+    units: tuple[ActiveUnits, ...] = ()
+    revision: int = 0
 
 
 def limits_ref(context: Context, offering: str) -> Ref:
-    return Ref(CONFIG_MAPS, context.namespace, f"limits-{offering}")
+    return Ref(CONFIG_MAPS, context.namespace, config_map_name(offering))
 
 
 async def read(context: Context, offering: str) -> Record:
@@ -42,31 +49,44 @@ async def read(context: Context, offering: str) -> Record:
     ref = limits_ref(context, offering)
     live = await context.cluster.get(ref)
     if live is None:
-        return Record(ref, None, (), 0)
+        return Record(ref)
     metadata = live["metadata"]
     if not is_ours(live):
         raise Conflict(f"{ref} is not ours: rename or remove it, the operator publishes limits there")
-    grants = _grants((live.get("data") or {}).get(GRANTS_KEY))
+    data = live.get("data") or {}
     revision = str((metadata.get("annotations") or {}).get(REVISION_ANNOTATION, ""))
-    return Record(ref, live, grants, int(revision) if revision.isdecimal() else 0)
+    return Record(
+        ref,
+        live,
+        grants=_grants(data.get(GRANTS_KEY)),
+        units=_units(data.get(CONFIG_MAP_KEY, "")),
+        revision=int(revision) if revision.isdecimal() else 0,
+    )
 
 
 def is_ours(live: JsonObject) -> bool:
     return bool((live["metadata"].get("labels") or {}).get(meta.MANAGED_BY_LABEL) == meta.MANAGED_BY)
 
 
-def _grants(text: Any) -> tuple[Grant, ...]:
+def _grants(text: Any) -> tuple[Grant, ...] | None:
     """A record that somebody has spoilt is none: what is charged is granted anew."""
     try:
         return tuple(Grant(str(each["claim"]), str(each["snapshot"])) for each in json.loads(text))
     except (TypeError, ValueError, KeyError):
+        return None
+
+
+def _units(text: str) -> tuple[ActiveUnits, ...]:
+    try:
+        return tuple(unit for account in parse_limits(text) for unit in account.units)
+    except LimitsInvalid:
         return ()
 
 
 async def write(context: Context, record: Record, limits: Sequence[AccountLimit], grants: Sequence[Grant]) -> int:
     """Have them published; the revision under which they are. Nothing is written that is there already."""
     data = {
-        LIMITS_KEY: _text(limits_document(limits)),
+        CONFIG_MAP_KEY: _text(limits_document(limits)),
         GRANTS_KEY: _text([{"claim": each.claim, "snapshot": each.snapshot} for each in grants]),
     }
     if record.live is not None and (record.live.get("data") or {}) == data and record.revision:
@@ -82,7 +102,8 @@ async def write(context: Context, record: Record, limits: Sequence[AccountLimit]
 
 
 def _new(ref: Ref, data: JsonObject, annotations: JsonObject) -> JsonObject:
-    labels = {meta.MANAGED_BY_LABEL: meta.MANAGED_BY, OFFERING_LABEL: ref.name.removeprefix("limits-")}
+    offering = ref.name.removeprefix(config_map_name(""))
+    labels = {meta.MANAGED_BY_LABEL: meta.MANAGED_BY, OFFERING_LABEL: offering}
     metadata = {"name": ref.name, "namespace": ref.namespace, "labels": labels, "annotations": annotations}
     return {"apiVersion": CONFIG_MAPS.api_version, "kind": CONFIG_MAPS.kind, "metadata": metadata, "data": data}
 
