@@ -13,7 +13,7 @@ from reserved_capacity.ports import (
     Ref,
 )
 from tests.fakes.cluster import not_sent
-from tests.integration.token_world import BASE, GPT_41, LIMITS, SNAPSHOT, TokenWorld, gpt_41, token_world
+from tests.integration.token_world import BASE, GPT_41, LIMITS, SNAPSHOT, TokenWorld, gpt_41, reservation, token_world
 
 NEWER = "gpt-4.1-2026-01-01"
 
@@ -44,6 +44,21 @@ async def test_t4_a_fleet_too_small_names_the_cu_that_are_missing_and_the_limit_
     assert world.entitled() == (1_800_000, 0)
     assert world.effective() == (BASE[0] + 1_800_000, BASE[1])
     assert {lot["billingStart"] for lot in world.status()["lots"]} == {"2026-03-04T00:00:00Z"}
+
+
+async def test_t4_what_was_bought_and_not_weighed_yet_is_never_called_backed() -> None:
+    world = await a_fleet()
+    seen = set()
+    world.cluster.user_create(TOKEN_UNIT_RESERVATIONS, reservation())
+    for _ in range(100):
+        moved = await world.operators[0].turn()
+        status = world.get(TOKEN_UNIT_RESERVATIONS, "gpt-41", "acme").get("status", {})
+        told = {each["type"]: each["status"] for each in status.get("conditions", ())}
+        seen.add((told.get("Ready"), bool(status.get("entitlement", {}).get("inputTokensPerMinute"))))
+        if not moved and not await world.controllers.step():
+            break
+    assert ("True", True) in seen
+    assert ("True", False) not in seen
 
 
 async def test_t4_nothing_is_sold_twice_and_who_comes_first_keeps_it() -> None:
@@ -189,8 +204,6 @@ async def test_t3_a_limit_that_cannot_be_written_does_not_count() -> None:
     world = await a_fleet()
     world.cluster.faults.append(not_sent(matches=lambda _, ref: ref == LIMITS, times=10_000))
     world.cluster.user_delete(LIMITS)
-    from tests.integration.token_world import reservation
-
     world.cluster.user_create(TOKEN_UNIT_RESERVATIONS, reservation())
     for _ in range(20):
         await world.operators[0].run()

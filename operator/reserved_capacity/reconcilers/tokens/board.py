@@ -27,9 +27,11 @@ class BackedBy:
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What concerns one reservation. `counting` are its claims that were read back from the published limits."""
+    """What concerns one reservation. `weighed` are its claims that were planned with, `counting` those of them that were
+    read back from the published limits."""
 
     account: AccountRate
+    weighed: frozenset[str]
     counting: frozenset[str]
     revision: int
     backed: ConditionValue

@@ -118,6 +118,7 @@ def _findings(context: Context, plan: _Plan, revision: int) -> dict[tuple[str, s
         counting = frozenset(claim.id for claim in own if plan.backing.snapshot_of(claim) is not None)
         found[each.namespace, each.name] = Finding(
             account=AccountRate(limit.base if limit else fallback, limit.added if limit else TokenRate()),
+            weighed=frozenset(claim.id for claim in own),
             counting=counting,
             revision=revision,
             backed=capacity_backed(

@@ -21,7 +21,7 @@ from reserved_capacity.domain.reasons.tokens import CapacityBacked, LimitPublish
 from reserved_capacity.domain.snapshot_supported import PinnedSnapshot
 from reserved_capacity.domain.terms import start_of
 from reserved_capacity.domain.tokens import entitlement as domain
-from reserved_capacity.domain.tokens.lots import Lot, day_of
+from reserved_capacity.domain.tokens.lots import Lot, ReservationName, day_of
 from reserved_capacity.domain.tokens.orders import Kept, kept_units
 from reserved_capacity.domain.tokens.orders import next_change as next_lot_change
 from reserved_capacity.domain.tokens.prices import UnitPrices, price_on
@@ -34,6 +34,7 @@ from reserved_capacity.reconcilers.context import condition_list
 from reserved_capacity.reconcilers.pinned import snapshot_conditions
 from reserved_capacity.reconcilers.tokens.board import Finding
 from reserved_capacity.snapshot import pinned_snapshot
+from reserved_capacity.snapshot.tokens import claim_id
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +70,7 @@ def status_of(report: ReservationReport, now: datetime) -> TokenUnitReservationS
         f"{entitled.input_tokens_per_minute} input and {entitled.output_tokens_per_minute} output tokens per minute"
     )
     accepted = tokens_accepted(report.refusal, kept)
-    own = (accepted, *_findings(report))
+    own = (accepted, *_findings(report, today))
     # Neither billing nor a snapshot's dates make Ready False, nor does a reduction that waits: what was bought serves.
     conditions = (
         *own,
@@ -92,8 +93,8 @@ def status_of(report: ReservationReport, now: datetime) -> TokenUnitReservationS
     )
 
 
-def _findings(report: ReservationReport) -> tuple[ConditionValue, ...]:
-    if report.finding is not None:
+def _findings(report: ReservationReport, today: date) -> tuple[ConditionValue, ...]:
+    if report.finding is not None and _is_weighed(report, report.finding, today):
         return (report.finding.backed, report.finding.published)
     if report.offering is None or report.offering.spec.token_units is None:
         return ()  # there is nothing to back, and nowhere to publish it
@@ -101,6 +102,13 @@ def _findings(report: ReservationReport) -> tuple[ConditionValue, ...]:
         condition("CapacityBacked", CapacityBacked.FLEET_STARTING, "not weighed against the provider's fleet yet"),
         condition("LimitPublished", LimitPublished.PUBLISHING, "not weighed against the provider's fleet yet"),
     )
+
+
+def _is_weighed(report: ReservationReport, finding: Finding, today: date) -> bool:
+    """A finding from before something was bought does not know whether that is backed."""
+    name = ReservationName(report.reservation.namespace, report.reservation.name)
+    lots = [lot for lot in report.lots or () if lot.units_on(today)]
+    return all(claim_id(name, lot.purchased_at) in finding.weighed for lot in lots)
 
 
 def _lot(lot: Lot, prices: UnitPrices, now: datetime) -> LotStatus:
