@@ -10,7 +10,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet install
 .DEFAULT_GOAL := help
 # The order of prerequisites is the order of work: one cluster, two cores.
 .NOTPARALLEL:
-.PHONY: help install cluster cluster-down demo demo-year demo-down test announce-test unit e2e golden simulate prove-money focus faults check generate lock clean
+.PHONY: help install cluster cluster-down demo demo-year demo-tokens demo-down test announce-test unit e2e golden simulate prove-money focus faults check generate lock clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z][a-z0-9-]*:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -44,6 +44,9 @@ demo: $(INSTALLED) ## Buy a pool, serve a model on it and watch what waits (KEEP
 
 demo-year: $(INSTALLED) ## A contract of a year in a minute: charges, a price cut, a swap, the end, and the invoices
 	@$(BIN)/python -m e2e.demo year
+
+demo-tokens: $(INSTALLED) ## Token units on a real Envoy and a real inference server: bought, backed, published, and refused above
+	@$(BIN)/python -m e2e.demo tokens
 
 demo-down: $(INSTALLED) ## Stop a demo that was left running
 	@$(BIN)/python -m e2e.demo down

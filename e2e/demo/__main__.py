@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -16,9 +17,13 @@ from types import FrameType
 from e2e.cluster import lifecycle, processes
 from e2e.cluster.kubectl import on_path
 from e2e.cluster.lifecycle import Cluster
+from e2e.cluster.ports import free_port
 from e2e.cluster.state import CHECKOUT, ClusterDir, ClusterError, say
-from e2e.demo import story, year
+from e2e.demo import story, tokens, year
 from e2e.demo.shell import Shell
+from e2e.gateway.bootstrap import Offering
+from e2e.gateway.install import programs
+from e2e.gateway.running import Gateway
 from e2e.operator import NAMESPACE, service_account_kubeconfig
 
 _OPERATOR = "operator"
@@ -35,6 +40,8 @@ def main() -> int:
             _up(own, _play, keep=arguments.keep)
         elif arguments.command == "year":
             _up(own, _play_year, keep=False)
+        elif arguments.command == "tokens":
+            _up(own, _play_tokens, keep=False)
         else:
             stopped = lifecycle.down(own, purge=True)
             say(f"demo: stopped {', '.join(stopped)}" if stopped else "demo: nothing was running")
@@ -82,6 +89,36 @@ def _play_year(cluster: Cluster, own: ClusterDir) -> None:
         raise
     finally:
         sink.close()
+
+
+def _play_tokens(cluster: Cluster, own: ClusterDir) -> None:
+    found = programs()  # what has to be installed or compiled first is no part of the story
+    shell = _shell(cluster)
+    story.install(shell, _relative(cluster.state.root))
+    own.root.mkdir(mode=0o700, parents=True, exist_ok=True)
+    days = year.calendar(own.root.absolute() / "clock-offset")
+    try:
+        _start_operator(shell, cluster, own, ["--development", "--clock-offset-file", str(days.offset)])
+        tokens.sell(shell)
+        shell.run("kubectl apply --server-side -f manifests/gateway/rights.yaml")
+        rights = service_account_kubeconfig(
+            cluster, own.root / "gateway.kubeconfig", NAMESPACE, "reserved-capacity-gateway"
+        )
+        shutil.rmtree(own.root / "gateway", ignore_errors=True)  # limits of a cluster that is gone
+        offerings = (Offering(tokens.OFFERING, free_port()),)
+        gateway = Gateway(
+            found, own.root.absolute() / "gateway", offerings, tokens.ACCOUNTS, rights.absolute(), NAMESPACE
+        )
+        try:
+            gateway.start()
+            tokens.enforce(shell, gateway)
+            tokens.reduce(shell, days)
+            tokens.show_followed(shell, gateway)
+        finally:
+            gateway.stop()
+    except ClusterError:
+        say(f"\n{processes.tail(own, _OPERATOR, lines=30)}\n")
+        raise
 
 
 def _shell(cluster: Cluster) -> Shell:
@@ -155,9 +192,11 @@ def _clear(cluster: Cluster) -> None:
     """Leave somebody else's cluster as it was, but for the CRDs and what belongs to them."""
     _finish_in_peace()
     for objects in (
-        ("namespace", "acme"),
+        ("namespace", "acme", "provider"),
+        (f"--kustomize={CHECKOUT / 'manifests' / 'samples' / 'tokens'}",),
         (f"--kustomize={CHECKOUT / 'manifests' / 'samples'}",),
         ("node", "demo-z1-0", "demo-z1-1"),
+        ("configmap", f"--namespace={NAMESPACE}", "--selector=app.kubernetes.io/managed-by=reserved-capacity"),
     ):
         cluster.kubectl("delete", *objects, "--ignore-not-found", "--timeout=60s", check=False)
 
@@ -183,6 +222,7 @@ def _parser() -> argparse.ArgumentParser:
     up = commands.add_parser("up", help="run the demo, and stop what it started")
     up.add_argument("--keep", action="store_true", help="leave the cluster and the operator running")
     commands.add_parser("year", help="a contract of a year, told in a minute")
+    commands.add_parser("tokens", help="token units on a real gateway, to the 429")
     commands.add_parser("down", help="stop a demo that was left running")
     return parser
 
