@@ -159,3 +159,14 @@ def test_process_and_work_are_shown() -> None:
     assert registry.get_sample_value("reservedcapacity_queue_oldest_due_seconds") == 0.25
     names = {sample.name for metric in registry.collect() for sample in metric.samples}
     assert {"reservedcapacity_build_info", "process_start_time_seconds", "process_resident_memory_bytes"} <= names
+
+
+def test_token_units_are_those_of_the_lots_by_direction_and_none_is_zero() -> None:
+    world = World()
+    lots = [{"direction": "Input", "units": 3}, {"direction": "Input", "units": 2}]
+    world.put(TOKEN_UNIT_RESERVATIONS, "gpt-41", namespace="acme", status={"lots": lots})
+    world.put(TOKEN_UNIT_RESERVATIONS, "new", namespace="acme")
+    assert world.series("token_units", "namespace", "reservation", "direction") == {
+        ("acme", "gpt-41", "Input"): 5,
+        ("acme", "gpt-41", "Output"): 0,
+    }

@@ -19,7 +19,15 @@ from reserved_capacity.api.conditions import CONDITION_REASONS, ConditionType
 from reserved_capacity.api.meta import Kind
 from reserved_capacity.domain.reasons.base import ConditionStatus, Ready
 from reserved_capacity.domain.rollout.values import RolloutPhase
-from reserved_capacity.ports import ACCELERATOR_CLASSES, COMPUTE_UNIT_POOLS, MODEL_INSTANCES, OUR_KINDS, JsonObject
+from reserved_capacity.domain.tokens.lots import Direction
+from reserved_capacity.ports import (
+    ACCELERATOR_CLASSES,
+    COMPUTE_UNIT_POOLS,
+    MODEL_INSTANCES,
+    OUR_KINDS,
+    TOKEN_UNIT_RESERVATIONS,
+    JsonObject,
+)
 from reserved_capacity.snapshot import commitment_records, parse_pool
 from reserved_capacity.store import Store
 
@@ -81,6 +89,7 @@ class StoreGauges(Collector):
         )
         yield _info(instances)
         yield _rollouts(instances)
+        yield _token_units(self._store.all(TOKEN_UNIT_RESERVATIONS))
         yield self._conditions()
 
     def _conditions(self) -> GaugeMetricFamily:
@@ -168,6 +177,23 @@ def _rollouts(instances: Iterable[JsonObject]) -> GaugeMetricFamily:
         if rollout is not None:
             phase = rollout.get("phase", RolloutPhase.IDLE.value)
             family.add_metric([*_place(instance), phase if phase in _PHASES else OTHER], 1)
+    return family
+
+
+def _token_units(reservations: Iterable[JsonObject]) -> GaugeMetricFamily:
+    family = GaugeMetricFamily(
+        "reservedcapacity_token_units",
+        "Token units that a TokenUnitReservation has bought and not given back, as its status.lots say.",
+        labels=["namespace", "reservation", "direction"],
+    )
+    for reservation in reservations:
+        if status := reservation.get("status"):
+            units = dict.fromkeys(map(str, Direction), 0)
+            for lot in status.get("lots") or ():
+                if lot.get("direction") in units:
+                    units[lot["direction"]] += lot.get("units", 0)
+            for direction, value in units.items():
+                family.add_metric([*_place(reservation), direction], value)
     return family
 
 

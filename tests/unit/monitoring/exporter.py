@@ -13,7 +13,14 @@ from prometheus_client import CollectorRegistry, Metric
 from reserved_capacity.adapters.gauges import StoreGauges
 from reserved_capacity.adapters.metrics import Metrics
 from reserved_capacity.ledger_ports import Lag
-from reserved_capacity.ports import ACCELERATOR_CLASSES, COMPUTE_UNIT_POOLS, MODEL_INSTANCES, JsonObject, Resource
+from reserved_capacity.ports import (
+    ACCELERATOR_CLASSES,
+    COMPUTE_UNIT_POOLS,
+    MODEL_INSTANCES,
+    TOKEN_UNIT_RESERVATIONS,
+    JsonObject,
+    Resource,
+)
 from reserved_capacity.snapshot import INDEXES
 from reserved_capacity.store import Store
 
@@ -91,6 +98,9 @@ def full() -> World:
         namespace="acme",
         spec={"poolRef": "prod", "offering": "gpt-4-turbo"},
         status={"instances": {"desired": 2}, "rollout": {}, "conditions": conditions(Ready="True/Ready")},
+    )
+    world.put(
+        TOKEN_UNIT_RESERVATIONS, "gpt-41", namespace="acme", status={"lots": [{"direction": "Input", "units": 3}]}
     )
     return world
 
