@@ -314,12 +314,17 @@ async def test_s1_who_has_opted_in_moves_to_the_replacement_at_deprecation() -> 
     world.cluster.user_patch(TURBO, {"spec": {"snapshots": [deprecated, second]}})
     await world.settle()
     assert set(runs(world).values()) == {OLD}
+    told = world.instance_condition("chat", "SnapshotSupported")[2]
+    assert told.endswith(f"moves by itself at 2026-03-02T00:00:00Z to {NEW}")
 
     world.clock.forward(hours=14)
     await settle(world, least=2)
     assert set(runs(world).values()) == {NEW}
     assert world.instance_condition("chat", "UpToDate")[0] == "True"
     assert "autoUpgrade" in rollout(world)["why"]
+    told = world.instance_condition("chat", "SnapshotSupported")[2]
+    assert told.startswith(f"{NEW} is current")
+    assert f"spec.snapshot still names {OLD}" in told
 
 
 async def test_r1_r2_an_endpoint_that_is_left_over_does_not_make_a_namesake_serve() -> None:

@@ -15,18 +15,26 @@ from .notices import NOTICE_DAYS, moment
 from .reasons.instance import SnapshotSupported
 
 TYPE = "SnapshotSupported"
+# What every message of a snapshot has in it whose retirement comes earlier than was promised.
+EMERGENCY_MARK = "(emergency: "
 _DAY = timedelta(days=1)
 _LEADS = {timedelta(days=days): f"{days} days" if days > 1 else "1 day" for days in sorted(NOTICE_DAYS)}
 
 
 @dataclass(frozen=True, slots=True)
 class PinnedSnapshot:
-    """A snapshot as its offering lists it. `emergency`: why its pinned objects are flagged; empty where they are not."""
+    """A snapshot as its offering lists it. `emergency`: why its pinned objects are flagged; empty where they are not.
+
+    Of an instance that has opted in to move by itself it is the one that it shall run: `moves_at` is when it gives way to
+    `replacement`, and `instead_of` the one that its spec names, where it has given way already.
+    """
 
     name: str
     dates: LifecycleDates
     replacement: str = ""
     emergency: str = ""
+    moves_at: datetime | None = None
+    instead_of: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,14 +50,14 @@ def snapshot_supported(pinned: PinnedSnapshot, *, now: datetime) -> ConditionVal
     notice = notice_of(pinned, now=now)
     if notice is None:
         said = f"{pinned.name} is {'a preview' if _reason(pinned, now) is SnapshotSupported.PREVIEW else 'current'}"
-        return condition(TYPE, _reason(pinned, now), f"{said}; no end of it is announced")
+        return condition(TYPE, _reason(pinned, now), f"{said}; no end of it is announced{_given_way(pinned)}")
     return condition(TYPE, _reason(pinned, now), f"{notice.message}; {_next_step(pinned)}")
 
 
 def notice_of(pinned: PinnedSnapshot, *, now: datetime) -> SnapshotNotice | None:
     """The notice in force; None where no date of an end is known and no emergency is stated."""
     lifecycle, left = lifecycle_of(pinned.dates, now=now), _left(pinned.dates, now)
-    flag = f" (emergency: {pinned.emergency})" if pinned.emergency else ""
+    flag = f" {EMERGENCY_MARK}{pinned.emergency})" if pinned.emergency else ""
     if lifecycle is Lifecycle.RETIRED:
         said = f"{_retirement(pinned, 'retired')}{flag}: what serves stays, nothing new is placed on it"
         return SnapshotNotice("SnapshotRetired", said, warns=True)
@@ -106,6 +114,19 @@ def _at(pinned: PinnedSnapshot) -> str:
 
 
 def _next_step(pinned: PinnedSnapshot) -> str:
+    if pinned.moves_at is not None:
+        return f"moves by itself at {moment(pinned.moves_at)} to {pinned.replacement}{_given_way(pinned)}"
+    return f"{_by_hand(pinned)}{_given_way(pinned)}"
+
+
+def _given_way(pinned: PinnedSnapshot) -> str:
+    """The spec is its author's: what the instance has moved to by itself is not written there."""
+    if not pinned.instead_of:
+        return ""
+    return f"; spec.snapshot still names {pinned.instead_of}, which gave way by spec.upgrade.autoUpgrade"
+
+
+def _by_hand(pinned: PinnedSnapshot) -> str:
     if pinned.replacement:
         return f"set spec.snapshot to {pinned.replacement}"
     return "no replacement is named: choose another of the offering's snapshots, or ask the provider"

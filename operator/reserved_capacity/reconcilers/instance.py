@@ -86,7 +86,7 @@ async def reconcile(context: Context, key: Key) -> datetime | None:
     await context.publish(ref, observed, status)
     await _tell_blocked_move(context, observed, world, status.summary or "")
     later = context.clock.now() + LATER if name_taken is not None else None
-    told_next = await tell_notice(context, observed, report.pinned)
+    told_next = await tell_notice(context, observed, report.pinned(context.clock.now()))
     moments = (later, next_count(status.availability), look_again, told_next)
     return min((at for at in moments if at is not None), default=None)
 

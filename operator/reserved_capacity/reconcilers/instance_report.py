@@ -35,7 +35,8 @@ from reserved_capacity.reconcilers.availability import availability_of
 from reserved_capacity.reconcilers.context import Assessment, condition_list
 from reserved_capacity.reconcilers.pinned import snapshot_conditions
 from reserved_capacity.reconcilers.rollout_report import last_failure, rollout_status, snapshot_view, upgrade_report
-from reserved_capacity.snapshot import members_of, parse_class, pinned_snapshot, pods_of_member, ready_members
+from reserved_capacity.snapshot import members_of, parse_class, pods_of_member, ready_members
+from reserved_capacity.snapshot.rollouts import supported_snapshot
 from reserved_capacity.snapshot.service import health_of, service_facts
 from reserved_capacity.store import Store
 
@@ -52,9 +53,8 @@ class InstanceReport:
     name_taken: Refusal | None
     port: int | None
 
-    @property
-    def pinned(self) -> PinnedSnapshot | None:
-        return pinned_snapshot(self.offering, self.instance.spec.snapshot)
+    def pinned(self, now: datetime) -> PinnedSnapshot | None:
+        return supported_snapshot(self.instance, self.offering, now=now)
 
     @property
     def evaluated(self) -> bool:
@@ -101,7 +101,8 @@ def status_of(
     here = [holding for holding in report.holdings if holding.member not in {each.member for each in lost}]
     seen = _observation(report, available=len(available), differs=len(updated) < len(held), lost=lost)
     *others, ready_condition = conditions_of(seen)
-    values = (*others, *snapshot_conditions(report.pinned, now), ready_condition)
+    pinned = report.pinned(now)
+    values = (*others, *snapshot_conditions(pinned, now), ready_condition)
     return ModelInstanceStatus(
         observed_generation=generation,
         phase=_phase(values),
@@ -116,7 +117,7 @@ def status_of(
         selector=children.selector_of(instance.name),
         compute_units=cu_of(sum(holding.blocks for holding in here)),
         nodes_total=len({node for holding in here for node in holding.nodes}),
-        snapshot=snapshot_view(instance, members, report.rollout).model_copy(update=_dates(report.pinned, now)),
+        snapshot=snapshot_view(instance, members, report.rollout).model_copy(update=_dates(pinned, now)),
         rollout=rollout_status(report.rollout),
         upgrade_report=upgrade_report(report.rollout.record if report.rollout else None, instance, throughput),
         last_failure=last_failure(report.rollout.record if report.rollout else None),

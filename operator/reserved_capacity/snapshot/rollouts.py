@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
@@ -12,9 +13,11 @@ from reserved_capacity.api.modelinstance import ModelInstance
 from reserved_capacity.api.modeloffering import ModelOffering
 from reserved_capacity.domain.rollout.target import Listed, Target, effective_target
 from reserved_capacity.domain.rollout.values import Canary, RolloutSpec, Window
+from reserved_capacity.domain.snapshot_supported import PinnedSnapshot
 from reserved_capacity.domain.versions import Version
 from reserved_capacity.ports import PODS, JsonObject
 from reserved_capacity.snapshot.instances import lifecycle_dates
+from reserved_capacity.snapshot.pins import pinned_snapshot
 from reserved_capacity.snapshot.windows import ALWAYS, schedule_error, window_at
 from reserved_capacity.store import BY_INSTANCE, Store
 
@@ -27,6 +30,18 @@ def target_of(instance: ModelInstance, offering: ModelOffering | None, *, now: d
         for each in (offering.spec.snapshots if offering else ())
     }
     return effective_target(pinned, catalogue, instance.spec.upgrade.auto_upgrade, now=now)
+
+
+def supported_snapshot(
+    instance: ModelInstance, offering: ModelOffering | None, *, now: datetime
+) -> PinnedSnapshot | None:
+    """The snapshot whose dates matter to the instance: the one that it shall run, be it by its spec or by itself (S1, S8)."""
+    target = target_of(instance, offering, now=now)
+    pinned = pinned_snapshot(offering, target.version.snapshot)
+    if pinned is None:
+        return None
+    named = instance.spec.snapshot
+    return replace(pinned, moves_at=target.changes_at, instead_of=named if named != pinned.name else "")
 
 
 def window_of(pool: ComputeUnitPool, *, now: datetime) -> Window:

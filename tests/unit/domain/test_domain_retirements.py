@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, date, datetime, timedelta
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -179,3 +180,22 @@ def test_whoever_looks_again_when_told_misses_nothing(seconds: int, deprecated_i
     just_before = again - timedelta(seconds=1)
     if just_before > NOW + timedelta(seconds=1):
         assert said(just_before - timedelta(seconds=1)) == said(NOW + timedelta(seconds=1))
+
+
+# ------------------------------------------------------------------------------------- who has opted in to move by itself
+
+
+def test_s8_who_moves_by_itself_is_told_when_and_not_asked_to_set_anything() -> None:
+    said = snapshot_supported(_moving(DECEMBER, moves_at=JUNE), now=NOW).message
+    assert "moves by itself at 2026-06-01T00:00:00Z to m-2" in said
+    assert "set spec.snapshot" not in said
+
+
+def test_s1_who_has_moved_by_itself_is_told_that_the_spec_names_another_one() -> None:
+    gave_way = "; spec.snapshot still names m-0, which gave way by spec.upgrade.autoUpgrade"
+    assert snapshot_supported(_moving(None, instead_of="m-0"), now=NOW).message.endswith(gave_way)
+    assert snapshot_supported(_moving(JUNE, instead_of="m-0"), now=NOW).message.endswith(gave_way)
+
+
+def _moving(retires: datetime | None, **more: Any) -> PinnedSnapshot:
+    return PinnedSnapshot("m-1", LifecycleDates(retires_at=retires), "m-2", **more)
