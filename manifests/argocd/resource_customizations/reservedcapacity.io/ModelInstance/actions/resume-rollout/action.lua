@@ -1,0 +1,3 @@
+obj.spec.upgrade = obj.spec.upgrade or {}
+obj.spec.upgrade.paused = false
+return obj
