@@ -32,7 +32,6 @@ FIELD_MANAGER = "reserved-capacity"
 CHUNK = 500
 _TIMEOUT = aiohttp.ClientTimeout(total=15, sock_connect=5)
 _RESTARTS = 3
-_WRITING = {"fieldManager": FIELD_MANAGER, "fieldValidation": "Strict"}
 
 WriteObserver = Callable[[str, str, int], None]
 Trim = Callable[[Resource, JsonObject], JsonObject]
@@ -44,7 +43,8 @@ def _unobserved(_verb: str, _kind: str, _code: int) -> None:
 
 class KubernetesCluster:
     """`api_client` is the library's; `reload` reads the credentials anew after a 401; `wrote(verb, kind, HTTP status)`
-    is told of every write; `trim` says what is kept of each item of a LIST, page by page."""
+    is told of every write; `trim` says what is kept of each item of a LIST, page by page; `field_manager` is whom the API
+    server names as the author of what is written."""
 
     def __init__(
         self,
@@ -53,11 +53,13 @@ class KubernetesCluster:
         reload: Callable[[], Awaitable[None]],
         wrote: WriteObserver = _unobserved,
         trim: Trim | None = None,
+        field_manager: str = FIELD_MANAGER,
     ) -> None:
         self._api_client = api_client
         self._reload = reload
         self._wrote = wrote
         self._trim = trim
+        self._writing = {"fieldManager": field_manager, "fieldValidation": "Strict"}
         self._joint = JointReads(self._get)
 
     async def get(self, ref: Ref) -> JsonObject | None:
@@ -85,13 +87,13 @@ class KubernetesCluster:
         namespace = metadata.get("namespace", "") if resource.namespaced else ""
         path = _path(resource, namespace)
         sent = _typed(resource, dict(body))
-        answer = await self._write("create", resource, "POST", path, sent, query=_WRITING)
+        answer = await self._write("create", resource, "POST", path, sent, query=self._writing)
         return _typed(resource, answer)
 
     async def patch(self, ref: Ref, precondition: Precondition, merge: Mapping[str, Any]) -> JsonObject:
         sent = {**merge, "metadata": {**(merge.get("metadata") or {}), **_preconditions(precondition)}}
         path = _path(ref.resource, ref.namespace, ref.name)
-        answer = await self._write("patch", ref.resource, "PATCH", path, sent, query=_WRITING)
+        answer = await self._write("patch", ref.resource, "PATCH", path, sent, query=self._writing)
         return _typed(ref.resource, answer)
 
     async def replace_status(self, ref: Ref, precondition: Precondition, body: Mapping[str, Any]) -> JsonObject:
@@ -101,7 +103,7 @@ class KubernetesCluster:
         kept = {field: body[field] for field in ("spec", "status") if field in body}
         sent = _typed(ref.resource, {"metadata": metadata, **kept})
         path = f"{_path(ref.resource, ref.namespace, ref.name)}/status"
-        answer = await self._write("replace_status", ref.resource, "PUT", path, sent, query=_WRITING)
+        answer = await self._write("replace_status", ref.resource, "PUT", path, sent, query=self._writing)
         return _typed(ref.resource, answer)
 
     async def delete(self, ref: Ref, precondition: Precondition) -> None:

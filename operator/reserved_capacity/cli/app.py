@@ -43,6 +43,8 @@ DatabaseUrl = Annotated[
         "--database-url", envvar=DATABASE_URL_VARIABLE, show_envvar=True, help="The operator's, e.g. sqlite:////path."
     ),
 ]
+InstanceName = Annotated[str, typer.Argument(metavar="NAME", help="The ModelInstance.", show_default=False)]
+Applied = Annotated[bool, typer.Option("--apply", help="Change the object, instead of printing what to commit.")]
 Kubeconfig = Annotated[Path | None, typer.Option("--kubeconfig", help="Path; default: $KUBECONFIG or ~/.kube/config.")]
 Context = Annotated[str, typer.Option("--context", help="Context of the kubeconfig; default: its current one.")]
 
@@ -54,7 +56,9 @@ def _plugin() -> None:
 
 @app.command(short_help="Show pools, nodes, instances, and what waits and why.")
 def status(
-    pool: Annotated[str, typer.Argument(metavar="POOL", help="Only this ComputeUnitPool.", show_default=False)] = "",
+    target: Annotated[
+        str, typer.Argument(metavar="POOL|mi/NAME", help="Only this pool, or this instance.", show_default=False)
+    ] = "",
     namespace: Namespace = "",
     all_namespaces: AllNamespaces = False,
     output: Output = "table",
@@ -62,14 +66,21 @@ def status(
     kubeconfig: Kubeconfig = None,
     context: Context = "",
 ) -> None:
-    """Show pools, their blocks, nodes, instances and members, and the reason for whatever waits."""
+    """Show pools, their blocks, nodes, instances and members, and the reason for whatever waits.
+
+    Of one instance -w ends with its rollout: exit code 0 where it is done or there is none, 1 where it failed.
+    """
     format_ = _format(output)
     if watch and output != "table":
         raise typer.BadParameter("-w shows the screen; use it with -o table", param_hint="-w")
     from reserved_capacity.cli import commands
 
     place = commands.Place(kubeconfig, context, namespace, all_namespaces)
-    _run(commands.status(place, pool.rpartition("/")[2], format_, watch=watch))
+    kind, _, name = target.rpartition("/")
+    if commands.is_instance(kind):
+        _run(commands.status_of(place, name, format_, watch=watch))
+        return
+    _run(commands.status(place, name, format_, watch=watch))
 
 
 @app.command(short_help="Explain the state of one object, and what to do.")
@@ -89,6 +100,52 @@ def why(
 
     place = commands.Place(kubeconfig, context, namespace)
     _run(commands.why(place, kind, name, format_))
+
+
+@app.command(short_help="Hold the rollout of an instance between two members.")
+def pause(
+    name: InstanceName,
+    off: Annotated[bool, typer.Option("--off", help="Let it go on.")] = False,
+    applied: Applied = False,
+    namespace: Namespace = "",
+    kubeconfig: Kubeconfig = None,
+    context: Context = "",
+) -> None:
+    """Hold the rollout of an instance between two members; with --off let it go on.
+
+    Prints the YAML to commit; with --apply changes the object instead. Exit code 1 where it makes no sense now.
+    """
+    _edit("pause --off" if off else "pause", name, applied, (kubeconfig, context, namespace))
+
+
+@app.command(short_help="Let a rollout go on whose canary waits for a person.")
+def approve(
+    name: InstanceName,
+    applied: Applied = False,
+    namespace: Namespace = "",
+    kubeconfig: Kubeconfig = None,
+    context: Context = "",
+) -> None:
+    """Let a rollout go on whose canary waits for a person's approval.
+
+    Prints the YAML to commit; with --apply changes the object instead. Exit code 1 where it makes no sense now.
+    """
+    _edit("approve", name, applied, (kubeconfig, context, namespace))
+
+
+@app.command(short_help="Ask for the snapshot and profile that ran before.")
+def rollback(
+    name: InstanceName,
+    applied: Applied = False,
+    namespace: Namespace = "",
+    kubeconfig: Kubeconfig = None,
+    context: Context = "",
+) -> None:
+    """Ask for the snapshot and profile that ran before the rollout, or before the last one.
+
+    Prints the YAML to commit; with --apply changes the object instead. Exit code 1 where it makes no sense now.
+    """
+    _edit("rollback", name, applied, (kubeconfig, context, namespace))
 
 
 @app.command(short_help="Predict what files would do, before they are applied.")
@@ -166,6 +223,16 @@ def main() -> None:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # a name that the terminal cannot show is no reason to fail
     app(prog_name=PROGRAM)
+
+
+def _edit(verb: str, name: str, applied: bool, where: tuple[Path | None, str, str]) -> None:
+    from reserved_capacity.cli import commands
+    from reserved_capacity.cli.verbs import Verb
+
+    kind, _, own = name.rpartition("/")
+    if not own or (kind and not commands.is_instance(kind)):
+        raise typer.BadParameter(f"{name!r} is not the name of a ModelInstance, for example chat", param_hint="NAME")
+    _run(commands.edit(commands.Place(*where), Verb(verb), own, applied=applied))
 
 
 def _format(word: str) -> Any:

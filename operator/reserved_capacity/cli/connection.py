@@ -1,4 +1,4 @@
-"""Owns the plugin's way to the API server: the person's own kubeconfig and identity, and reading only."""
+"""Owns the plugin's way to the API server: the person's own kubeconfig and identity; reading, and editing one spec."""
 
 from __future__ import annotations
 
@@ -12,7 +12,21 @@ from reserved_capacity.adapters.access import Access, in_cluster, own_namespace
 from reserved_capacity.adapters.kubernetes import KubernetesCluster
 from reserved_capacity.cli.errors import CliError, from_api
 from reserved_capacity.cli.kubeconfig import Choice
-from reserved_capacity.ports import ApiError, ClusterReader, Listing, Resource
+from reserved_capacity.ports import (
+    ApiError,
+    Cluster,
+    ClusterReader,
+    Conflict,
+    Forbidden,
+    JsonObject,
+    Listing,
+    OutcomeUnknown,
+    Precondition,
+    Ref,
+    Resource,
+)
+
+FIELD_MANAGER = "kubectl-reserved"
 
 _config: Any = config  # the loaders have no annotations
 
@@ -57,9 +71,55 @@ class Reader:
             ) from error.__cause__
 
 
+class Editor:
+    """One object, read and edited, with failures as messages for a person; but for Conflict, which the caller decides on."""
+
+    def __init__(self, cluster: Cluster, server: str) -> None:
+        self._cluster = cluster
+        self._server = server
+
+    async def get(self, ref: Ref) -> JsonObject | None:
+        try:
+            return await self._cluster.get(ref)
+        except ApiError as error:
+            raise self._told(error, "get", ref) from error.__cause__
+
+    async def patch(self, ref: Ref, precondition: Precondition, merge: JsonObject) -> JsonObject:
+        """Raises Conflict where the object is not the one that was read."""
+        try:
+            return await self._cluster.patch(ref, precondition, merge)
+        except Conflict:
+            raise
+        except OutcomeUnknown as error:
+            raise CliError(
+                f"no answer to the change of {ref}: it may have been carried out, so look before you repeat ({error})"
+            ) from error.__cause__
+        except ApiError as error:
+            raise self._told(error, "patch", ref) from error.__cause__
+
+    def _told(self, error: ApiError, verb: str, ref: Ref) -> CliError:
+        if isinstance(error, Forbidden) and error.code == 403 and verb == "patch":
+            return CliError(f"you may not change {ref}: {error}")
+        return from_api(error, verb=verb, resource=ref.resource, namespace=ref.namespace, server=self._server)
+
+
+@asynccontextmanager
+async def editing(choice: Choice) -> AsyncIterator[tuple[Reader, Editor]]:
+    """As `connected`, with an editor beside the reader; what it writes carries the plugin's name."""
+    async with _api(choice) as (api_client, access):
+        cluster = KubernetesCluster(api_client, reload=access.reload, field_manager=FIELD_MANAGER)
+        yield Reader(cluster, access.server), Editor(cluster, access.server)
+
+
 @asynccontextmanager
 async def connected(choice: Choice) -> AsyncIterator[Reader]:
     """A reader over one connection pool, closed at the end. Raises CliError for a kubeconfig that does not work."""
+    async with _api(choice) as (api_client, access):
+        yield Reader(KubernetesCluster(api_client, reload=access.reload), access.server)
+
+
+@asynccontextmanager
+async def _api(choice: Choice) -> AsyncIterator[tuple[Any, _UserAccess]]:
     if not choice.files and not in_cluster():
         raise CliError("there is no kubeconfig: give --kubeconfig, or set KUBECONFIG")
     access = _UserAccess(choice)
@@ -71,7 +131,7 @@ async def connected(choice: Choice) -> AsyncIterator[Reader]:
         what = f"{type(error).__name__}: {error}"
         raise CliError(f"the context {choice.context!r} of the kubeconfig cannot be used ({what})") from error
     try:
-        yield Reader(KubernetesCluster(api_client, reload=access.reload), access.server)
+        yield api_client, access
     finally:
         await access.close()
 

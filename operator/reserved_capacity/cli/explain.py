@@ -23,7 +23,7 @@ from reserved_capacity.api.tokenunitreservation import TokenUnitReservation
 from reserved_capacity.cli import related
 from reserved_capacity.cli.errors import CliError
 from reserved_capacity.cli.events import events_section
-from reserved_capacity.cli.findings import Verdict, chain_of, verdict_of
+from reserved_capacity.cli.findings import Level, Verdict, chain_of, verdict_of
 from reserved_capacity.cli.sections import Section
 from reserved_capacity.cli.targets import resource_of
 from reserved_capacity.cli.world import Want, World, lease_want, operator_note, unread_notes
@@ -147,6 +147,8 @@ def sentence(obj: Object, verdict: Verdict) -> str:
     available = obj.status.condition(ConditionType.AVAILABLE)
     if available is not None and available.status is ConditionStatus.TRUE:
         subject += " is serving, but"
+    if verdict.level is Level.WARNING:
+        return f"{subject} is not Ready yet and goes on when a person says so ({verdict.reason}): {why}."
     if verdict.ready == "Unknown":
         return f"{subject} is not Ready yet and on its way by itself ({verdict.reason}): {why}."
     return f"{subject} is not Ready, and somebody has to act ({verdict.reason}): {why}."

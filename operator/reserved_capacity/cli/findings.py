@@ -13,12 +13,15 @@ from reserved_capacity.api.base import ApiObject
 from reserved_capacity.api.conditions import CONDITION_REASONS, Condition, ConditionType, StatusModel
 from reserved_capacity.api.meta import Kind
 from reserved_capacity.domain.reasons.base import NOTHING_TO_DO, ConditionStatus, Ready, Reason
-from reserved_capacity.domain.reasons.instance import Available, SnapshotSupported
+from reserved_capacity.domain.reasons.instance import Available, SnapshotSupported, UpToDate
+from reserved_capacity.domain.snapshot_supported import EMERGENCY_MARK
 
 _ASKED_FOR = frozenset({Available.SCALED_TO_ZERO.value, Available.SUSPENDED.value})
+_HELD = frozenset({UpToDate.AWAITING_APPROVAL.value, UpToDate.PAUSED.value})  # on its way as soon as a person says so
 _AHEAD = frozenset(
     {SnapshotSupported.DEPRECATED.value, SnapshotSupported.RETIRING_SOON.value}
 )  # True, and for how long
+_EARLY = "It ends earlier than was promised: plan the move now, or ask the provider."
 _KSTATUS = frozenset({ConditionType.RECONCILING.value, ConditionType.STALLED.value})  # not positive, and said by Ready
 
 
@@ -105,6 +108,8 @@ def _head(chain: tuple[Condition, ...]) -> Condition | None:
 def _level_of(head: Condition, note: str) -> Level:
     if head.status is ConditionStatus.FALSE:
         return Level.ACT
+    if head.reason in _HELD and not note:
+        return Level.WARNING
     return Level.MOVING if note or head.status is ConditionStatus.UNKNOWN else Level.FINE
 
 
@@ -112,7 +117,7 @@ def _findings(kind: Kind, chain: tuple[Condition, ...]) -> tuple[Finding, ...]:
     head = _head(chain)
     groups: dict[tuple[str, str], list[Condition]] = {}
     for condition in chain:
-        if not _true(condition) or condition.reason in _AHEAD:
+        if not _true(condition) or _ahead(condition):
             groups.setdefault((condition.reason, condition.message), []).append(condition)
     found = [_finding(kind, group, head) for group in groups.values()]
     return tuple(sorted(found, key=lambda finding: not finding.decides))
@@ -130,18 +135,22 @@ def _finding(kind: Kind, group: list[Condition], head: Condition | None) -> Find
         reason=first.reason,
         message=first.message,
         meaning=reason.meaning if reason else "",
-        remedy=reason.remedy if reason and reason.remedy != NOTHING_TO_DO else "",
+        remedy=_EARLY if _true(first) and first.reason not in _AHEAD else _remedy(reason),
         since=min(condition.last_transition_time for condition in group),
         level=_finding_level(first.reason, status, decides=decides),
         decides=decides,
     )
 
 
+def _remedy(reason: Reason | None) -> str:
+    return reason.remedy if reason and reason.remedy != NOTHING_TO_DO else ""
+
+
 def _finding_level(reason: str, status: ConditionStatus, *, decides: bool) -> Level:
     if reason in _ASKED_FOR and not decides:
         return Level.ASKED
     if status is ConditionStatus.UNKNOWN:
-        return Level.MOVING
+        return Level.WARNING if reason in _HELD else Level.MOVING
     return Level.ACT if decides else Level.WARNING
 
 
@@ -157,6 +166,13 @@ def _note(obj: ApiObject, status: StatusModel) -> str:
             "not looked at the newest spec yet."
         )
     return ""
+
+
+def _ahead(condition: Condition) -> bool:
+    """True, and for how long: an end is near, or comes earlier than was promised, however far away it still is."""
+    return condition.reason in _AHEAD or (
+        condition.type == ConditionType.SNAPSHOT_SUPPORTED and EMERGENCY_MARK in condition.message
+    )
 
 
 def _true(condition: Condition) -> bool:

@@ -13,6 +13,8 @@ from reserved_capacity.api.pricebook import PriceBook
 from reserved_capacity.api.tokenunitreservation import TokenUnitReservation
 from reserved_capacity.cli.findings import Verdict, verdict_of
 from reserved_capacity.cli.layout import moment
+from reserved_capacity.cli.reservations import fleet_words, limits_of, published_words, view_of
+from reserved_capacity.cli.rollouts import RolloutView, rollout_view
 from reserved_capacity.cli.sections import Section
 from reserved_capacity.cli.values import CommitmentView, InstanceView, NodeView, PoolView
 from reserved_capacity.cli.view import instance_view, node_trouble, pool_view
@@ -50,7 +52,12 @@ def of_instance(world: World, instance: ModelInstance) -> list[Section]:
         around = [Section(f"Pool {instance.spec.pool_ref}", text)] if known else []
     else:
         around = _of_pool(pool_view(world, parse_pool(world.store, obj)))
-    return [*members, *around, *_offering(world, instance.spec.offering, instance.spec.snapshot)]
+    return [
+        *_rollout(rollout_view(world, instance)),
+        *members,
+        *around,
+        *_offering(world, instance.spec.offering, instance.spec.snapshot),
+    ]
 
 
 def of_pool(world: World, pool: ComputeUnitPool) -> list[Section]:
@@ -113,13 +120,47 @@ def of_price_book(world: World, book: PriceBook) -> list[Section]:
     return [Section("Prices", entries), *_listed("Used by", ("OBJECT", "ACCOUNT"), users)]
 
 
+def _rollout(rollout: RolloutView | None) -> list[Section]:
+    """Where it stands, and the commands that make sense now; nothing of an instance that never was in one."""
+    if rollout is None:
+        return []
+    state = "done" if rollout.settled else rollout.phase
+    started = f", started {moment(rollout.started_at)}" if rollout.started_at else ""
+    facts = (rollout.step, rollout.waits_for, rollout.failure, rollout.why)
+    told = "; ".join(fact for fact in facts if fact) if not rollout.settled else rollout.why
+    text = f"from {rollout.source} to {rollout.target}: {state}{started}" + (f". {told}." if told else ".")
+    ways = [(way.command, way.effect) for way in rollout.ways]
+    return [
+        Section(f"Rollout {rollout.id}" if rollout.id else "Rollout", text),
+        *_listed("How to go on", ("COMMAND", "EFFECT"), ways),
+    ]
+
+
 def of_reservation(world: World, reservation: TokenUnitReservation) -> list[Section]:
-    spec, rate = reservation.spec, reservation.status.entitlement
+    spec, seen = reservation.spec, view_of(reservation)
     text = (
-        f"{spec.units.input} input and {spec.units.output} output units; entitled to {rate.input_tokens_per_minute} input "
-        f"and {rate.output_tokens_per_minute} output tokens per minute"
+        f"{seen.input_units} input and {seen.output_units} output units; overflow {seen.overflow}, enforcement "
+        f"{seen.enforcement}; {fleet_words(seen)}; {published_words(seen)}"
     )
-    return [Section("Units", text), *_offering(world, spec.offering, spec.snapshot)]
+    lots = [
+        (
+            f"{lot.direction.lower()} {lot.id}",
+            str(lot.units),
+            lot.price_per_unit_day,
+            f"{lot.purchased_at:%Y-%m-%d}" if lot.purchased_at else "",
+            moment(lot.billing_start) or "not yet",
+            moment(lot.removable_from) or ("now" if lot.removable else ""),
+            moment(lot.ends_at),
+        )
+        for lot in seen.lots
+    ]
+    rates = [(label, f"{rate.input_tpm:,}", f"{rate.output_tpm:,}") for label, rate in limits_of(seen)]
+    return [
+        Section("Units", text),
+        *_listed("Tokens per minute", ("LIMIT", "INPUT", "OUTPUT"), rates),
+        *_listed("Lots", ("LOT", "UNITS", "A UNIT-DAY", "BOUGHT", "BILLED FROM", "REMOVABLE", "ENDS"), lots),
+        *_offering(world, spec.offering, spec.snapshot),
+    ]
 
 
 # ---------------------------------------------------------------------------------------------------------------- parts
@@ -184,7 +225,14 @@ def _instance_row(instance: InstanceView) -> tuple[str, ...]:
 
 def _members(instance: InstanceView) -> list[Section]:
     rows = [
-        (each.name, each.phase, ", ".join(each.nodes), moment(each.since), each.trouble) for each in instance.members
+        (
+            f"{each.name} ({each.runs})" if each.runs else each.name,
+            each.phase,
+            ", ".join(each.nodes),
+            moment(each.since),
+            each.trouble,
+        )
+        for each in instance.members
     ]
     return _listed("Members", ("MEMBER", "PHASE", "NODE", "SINCE", "POD"), rows)
 

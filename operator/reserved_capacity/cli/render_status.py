@@ -12,41 +12,52 @@ from datetime import timedelta
 from rich.text import Text
 
 from reserved_capacity.cli.findings import Level, Verdict
-from reserved_capacity.cli.layout import STYLES, Column, Page, Row, ago, bar, flow, moment, paragraph, since, table
+from reserved_capacity.cli.layout import STYLES, Column, Page, Row, ago, bar, flow, moment, paragraph, table
 from reserved_capacity.cli.render_findings import finding_lines, ready_cell
+from reserved_capacity.cli.render_instances import counted, instances_table
 from reserved_capacity.cli.render_nodes import nodes_table
+from reserved_capacity.cli.render_reservations import reservation_lines
+from reserved_capacity.cli.reservations import ReservationView
 from reserved_capacity.cli.values import (
     ClassView,
     CommitmentView,
     InstanceView,
-    MemberView,
     PoolView,
-    ReservationView,
     StatusView,
     Units,
 )
 
 _BAR_CELLS = 72
 _SOON = timedelta(days=60)
-_HEALTHY_SHOWN = 12  # members of one instance that serve and are listed before the rest is only counted
+_ASKING = (
+    (Level.ACT, "Somebody has to act on"),
+    (Level.WARNING, "Goes on when a person says so:"),
+    (Level.MOVING, "On its way by itself:"),
+)
 
 
 def render_status(view: StatusView, page: Page, *, brief: bool = False) -> list[Text]:
     """`brief`: only counts of what is healthy, for a window that is too low for everything."""
     lines = _headline(view, page)
+    if view.instance is not None:
+        return [*lines, Text(), *instances_table([view.instance], page, brief=brief, alone=True), *_notes(view, page)]
     for pool in view.pools:
         lines += [Text(), *_pool(view, pool, page, brief=brief)]
     if view.strays:
         strays = [replace(each, name=_placed(view, each)) for each in view.strays]
-        lines += [Text(), Text("INSTANCES WITHOUT A POOL", "bold"), *_instances(strays, page, brief=brief)]
-    if view.reservations:
-        lines += [Text(), Text("TOKEN UNITS", "bold"), *_reservations(view, page)]
-    if view.notes:
-        lines.append(Text())
-    for note in view.notes:
-        lines += paragraph(Text(note, "dim"), page, indent=0)
+        lines += [Text(), Text("INSTANCES WITHOUT A POOL", "bold"), *instances_table(strays, page, brief=brief)]
+    for each in view.reservations:
+        lines += [Text(), *reservation_lines(each, page, name=_placed(view, each), brief=brief)]
+    lines += _notes(view, page)
     if view.classes:
         lines += [Text(), *_classes(view.classes, page)]
+    return lines
+
+
+def _notes(view: StatusView, page: Page) -> list[Text]:
+    lines = [Text()] if view.notes else []
+    for note in view.notes:
+        lines += paragraph(Text(note, "dim"), page, indent=0)
     return lines
 
 
@@ -56,20 +67,21 @@ def render_status(view: StatusView, page: Page, *, brief: bool = False) -> list[
 def _headline(view: StatusView, page: Page) -> list[Text]:
     where = f"Namespace {view.namespace}" if view.namespace else "All namespaces"
     instances = sum(len(pool.instances) for pool in view.pools) + len(view.strays)
-    counts = f"{_counted(len(view.pools), 'pool')}, {_counted(instances, 'instance')}"
+    counts = f"{counted(len(view.pools), 'pool')}, {counted(instances, 'instance')}" if view.instance is None else ""
     lines = flow([Text(where, "bold"), counts, Text(f"{view.now:%Y-%m-%d %H:%M:%S}Z", "dim")], page, indent=0)
     for warning in view.warnings:
         lines += paragraph(Text(warning, STYLES[Level.ACT]), page, indent=0, first=page.mark(Level.ACT))
-    for level, words in ((Level.ACT, "Somebody has to act on"), (Level.MOVING, "On its way by itself:")):
+    for level, words in _ASKING:
         asking = view.asking(level)
         if asking:
             text = Text(f"{words} {_named(asking)}", STYLES[level])
             lines += paragraph(text, page, indent=0, first=page.mark(level))
-    if (view.pools or instances) and not view.warnings and not view.asking(Level.ACT) and not view.asking(Level.MOVING):
+    asked = any(view.asking(level) for level, _ in _ASKING)
+    if (view.pools or instances or view.instance) and not view.warnings and not asked:
         lines += paragraph(
             Text("All is as it should be", STYLES[Level.FINE]), page, indent=0, first=page.mark(Level.FINE)
         )
-    if not view.pools and not view.strays:
+    if not view.pools and not view.strays and view.instance is None:
         lines += paragraph("There is no ComputeUnitPool here.", page, indent=0)
     return lines
 
@@ -81,10 +93,6 @@ def _named(asking: Sequence[tuple[str, Verdict]]) -> str:
 def _placed(view: StatusView, each: PoolView | InstanceView | ReservationView) -> str:
     """The name, with its namespace where there are several."""
     return each.name if view.namespace else f"{each.namespace}/{each.name}"
-
-
-def _counted(number: int, noun: str) -> str:
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 # ---------------------------------------------------------------------------------------------------------------- pools
@@ -107,7 +115,7 @@ def _pool(view: StatusView, pool: PoolView, page: Page, *, brief: bool) -> list[
         Text(),
         *nodes_table(pool.nodes, pool.nodes_total, page, brief=brief),
         Text(),
-        *_instances(pool.instances, page, brief=brief),
+        *instances_table(pool.instances, page, brief=brief),
     ]
 
 
@@ -183,92 +191,7 @@ def _commitment(commitment: CommitmentView, page: Page) -> Row:
     )
 
 
-# ------------------------------------------------------------------------------------------------------------ instances
-
-_INSTANCE_COLUMNS = (
-    Column("DESIRED", right=True),
-    Column("HELD", right=True),
-    Column("AVAILABLE", right=True),
-    Column("CU", right=True),
-    Column("READY"),
-)
-_MEMBER_COLUMNS = (Column(""), Column(""), Column(""), Column("", prose=True))
-
-
-def _instances(instances: Sequence[InstanceView], page: Page, *, brief: bool) -> list[Text]:
-    if not instances:
-        return paragraph(Text("No ModelInstance uses the pool.", "dim"), page)
-    models = (Column("OFFERING"), Column("SNAPSHOT")) if page.wide else (Column("OFFERING / SNAPSHOT"),)
-    columns = (Column("INSTANCE"), *models, *_INSTANCE_COLUMNS)
-    return table(columns, [_instance(each, page, brief=brief) for each in instances], page)
-
-
-def _instance(instance: InstanceView, page: Page, *, brief: bool) -> Row:
-    short = instance.available < instance.desired
-    models = [instance.offering, instance.snapshot] if page.wide else [f"{instance.offering}\n{instance.snapshot}"]
-    return Row(
-        (
-            Text(instance.name, "bold"),
-            *map(Text, models),
-            Text(str(instance.desired)),
-            Text(str(instance.held), "yellow" if instance.held < instance.desired else ""),
-            Text(str(instance.available), STYLES[instance.verdict.level] if short else ""),
-            Text(str(instance.compute_units)),
-            ready_cell(instance.verdict, page, reason=page.wide, phase=instance.phase),
-        ),
-        below=(
-            *_members(instance, page, brief=brief),
-            *finding_lines(instance.verdict, page, indent=4),
-        ),
-    )
-
-
-def _members(instance: InstanceView, page: Page, *, brief: bool) -> list[Text]:
-    """Those that do not serve, all; those that do, as long as it is a few."""
-    serving = [member for member in instance.members if member.phase == "Available"]
-    limit = 0 if brief else _HEALTHY_SHOWN
-    hidden = {member.name for member in serving[limit:]}
-    rows = [_member(instance, member, page) for member in instance.members if member.name not in hidden]
-    lines = table(_MEMBER_COLUMNS, rows, page, indent=4) if rows else []
-    if hidden:
-        more = f"and {len(hidden)} more" if rows else _counted(len(hidden), "member")
-        lines += paragraph(Text(f"{more} Available", "dim"), page, indent=4)
-    return lines
-
-
-def _member(instance: InstanceView, member: MemberView, page: Page) -> Row:
-    style = {"Available": "green", "Unavailable": "bold red"}.get(member.phase, "yellow")
-    other = f", runs {member.snapshot}" if member.snapshot and member.snapshot != instance.snapshot else ""
-    cells = (
-        Text(member.name),
-        Text(member.phase, style),
-        Text(", ".join(member.nodes)),
-        Text(f"{since(page, member.since)}{other}", "dim"),
-    )
-    trouble = Text(member.trouble, STYLES[Level.WARNING])
-    return Row(cells, below=tuple(paragraph(trouble, page, indent=6)) if member.trouble else ())
-
-
 # --------------------------------------------------------------------------------------------------------------- others
-
-
-def _reservations(view: StatusView, page: Page) -> list[Text]:
-    columns = ("RESERVATION", "OFFERING", "SNAPSHOT", "IN", "OUT", "READY")
-    rows = [
-        Row(
-            (
-                Text(_placed(view, each), "bold"),
-                Text(each.offering),
-                Text(each.snapshot),
-                Text(str(each.input_units)),
-                Text(str(each.output_units)),
-                ready_cell(each.verdict, page, reason=page.wide),
-            ),
-            below=tuple(finding_lines(each.verdict, page, indent=4)),
-        )
-        for each in view.reservations
-    ]
-    return table([Column(name, right=name in ("IN", "OUT")) for name in columns], rows, page)
 
 
 def _classes(classes: Sequence[ClassView], page: Page) -> list[Text]:

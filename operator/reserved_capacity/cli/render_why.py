@@ -82,7 +82,7 @@ def _rows(section: Section, page: Page) -> list[Text]:
 
 
 _MESSAGE = "MESSAGE"
-_PROSE = frozenset({_MESSAGE, "POD", "STATE", "HELD BY", "CLAIMED BY"})
+_PROSE = frozenset({_MESSAGE, "EFFECT", "POD", "STATE", "HELD BY", "CLAIMED BY"})
 _NUMBERS = frozenset(
     {
         "CU",
@@ -96,5 +96,9 @@ _NUMBERS = frozenset(
         "HELD",
         "AVAILABLE",
         "PINNED BY",
+        "UNITS",
+        "A UNIT-DAY",
+        "INPUT",
+        "OUTPUT",
     }
 )

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from datetime import date, datetime
 
 from reserved_capacity.cli.findings import Level, Verdict
+from reserved_capacity.cli.reservations import ReservationView
+from reserved_capacity.cli.rollouts import RolloutView
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +74,8 @@ class NodeView:
 
 @dataclass(frozen=True, slots=True)
 class MemberView:
-    """One member. `trouble` is what its pod says, where it does not serve."""
+    """One member. `trouble` is what its pod says, where it does not serve; `runs` is old, new or given up in a rollout, and
+    `place` in whose place it is there."""
 
     name: str
     phase: str
@@ -80,6 +83,8 @@ class MemberView:
     snapshot: str
     since: datetime | None
     trouble: str
+    runs: str = ""
+    place: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +104,7 @@ class InstanceView:
     endpoint: str
     verdict: Verdict
     members: tuple[MemberView, ...]
+    rollout: RolloutView | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,17 +125,6 @@ class PoolView:
 
 
 @dataclass(frozen=True, slots=True)
-class ReservationView:
-    namespace: str
-    name: str
-    offering: str
-    snapshot: str
-    input_units: int
-    output_units: int
-    verdict: Verdict
-
-
-@dataclass(frozen=True, slots=True)
 class ClassView:
     name: str
     nodes: int
@@ -145,8 +140,8 @@ class ClassView:
 
 @dataclass(frozen=True, slots=True)
 class StatusView:
-    """`namespace` empty: all. `strays` are instances whose pool does not exist. `warnings` concern the whole screen,
-    `notes` say what is not on it."""
+    """`namespace` empty: all. `strays` are instances whose pool does not exist. `instance` is the one that was asked for,
+    if it was one: then nothing else is on the screen. `warnings` concern the whole screen, `notes` say what is not on it."""
 
     namespace: str
     now: datetime
@@ -156,6 +151,7 @@ class StatusView:
     classes: tuple[ClassView, ...]
     warnings: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    instance: InstanceView | None = None
 
     def asking(self, level: Level) -> tuple[tuple[str, Verdict], ...]:
         """The objects at that level, as `cup/prod` (`acme/cup/prod` where there are several namespaces)."""
@@ -164,8 +160,9 @@ class StatusView:
             return f"{short}/{own}" if self.namespace or not namespace else f"{namespace}/{short}/{own}"
 
         instances = [instance for pool in self.pools for instance in pool.instances]
+        single = [self.instance] if self.instance is not None else []
         named = [(name("cup", each.namespace, each.name), each.verdict) for each in self.pools]
-        named += [(name("mi", each.namespace, each.name), each.verdict) for each in (*instances, *self.strays)]
+        named += [(name("mi", each.namespace, each.name), each.verdict) for each in (*instances, *self.strays, *single)]
         named += [(name("tur", each.namespace, each.name), each.verdict) for each in self.reservations]
         named += [(name("acceleratorclass", "", each.name), each.verdict) for each in self.classes]
         return tuple((who, verdict) for who, verdict in named if verdict.level is level)

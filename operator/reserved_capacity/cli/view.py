@@ -11,10 +11,11 @@ from reserved_capacity.api.computeunitpool import Commitment, ComputeUnitPool
 from reserved_capacity.api.instancestatus import Member, MemberPhase
 from reserved_capacity.api.modelinstance import ModelInstance
 from reserved_capacity.api.poolstatus import NodeState, PoolNode
-from reserved_capacity.api.tokenunitreservation import TokenUnitReservation
 from reserved_capacity.cli.errors import CliError, near
 from reserved_capacity.cli.findings import verdict_of
 from reserved_capacity.cli.pods import trouble_of
+from reserved_capacity.cli.reservations import reservation_view
+from reserved_capacity.cli.rollouts import Place, places_of, rollout_view
 from reserved_capacity.cli.values import (
     ClassView,
     CommitmentView,
@@ -23,7 +24,6 @@ from reserved_capacity.cli.values import (
     MemberView,
     NodeView,
     PoolView,
-    ReservationView,
     StatusView,
     Units,
 )
@@ -62,6 +62,22 @@ def status_view(world: World, namespace: str, pool: str = "") -> StatusView:
         raise CliError(f"an object is not as this version of the plugin knows it: {error}") from error
 
 
+def instance_screen(world: World, instance: ModelInstance, namespace: str) -> StatusView:
+    """The screen of one instance."""
+    warning = operator_note(world)
+    return StatusView(
+        namespace=namespace,
+        now=world.now,
+        pools=(),
+        strays=(),
+        reservations=(),
+        classes=(),
+        warnings=(warning,) if warning else (),
+        notes=unread_notes(world),
+        instance=instance_view(world, instance),
+    )
+
+
 def _status_view(world: World, namespace: str, pool: str) -> StatusView:
     pools = [parse_pool(world.store, obj) for obj in world.store.all(COMPUTE_UNIT_POOLS)]
     if pool:
@@ -74,7 +90,7 @@ def _status_view(world: World, namespace: str, pool: str) -> StatusView:
         now=world.now,
         pools=tuple(pool_view(world, each) for each in pools),
         strays=() if pool else _strays(world, pools),
-        reservations=() if pool else tuple(map(_reservation, world.store.all(TOKEN_UNIT_RESERVATIONS))),
+        reservations=() if pool else tuple(map(reservation_view, world.store.all(TOKEN_UNIT_RESERVATIONS))),
         classes=tuple(class_view(each) for each in classes if each and (not pool or each.name in used)),
         warnings=(warning,) if warning else (),
         notes=unread_notes(world),
@@ -199,7 +215,7 @@ def node_trouble(obj: JsonObject) -> str:
 
 
 def instance_view(world: World, instance: ModelInstance) -> InstanceView:
-    spec, status = instance.spec, instance.status
+    spec, status, places = instance.spec, instance.status, places_of(world, instance)
     return InstanceView(
         namespace=instance.namespace,
         name=instance.name,
@@ -215,11 +231,12 @@ def instance_view(world: World, instance: ModelInstance) -> InstanceView:
         phase=status.phase or "",
         endpoint=status.endpoint or "",
         verdict=verdict_of(instance, status),
-        members=tuple(_member(world, instance, member) for member in status.members),
+        members=tuple(_member(world, instance, member, places.get(member.name, Place())) for member in status.members),
+        rollout=rollout_view(world, instance),
     )
 
 
-def _member(world: World, instance: ModelInstance, member: Member) -> MemberView:
+def _member(world: World, instance: ModelInstance, member: Member, place: Place) -> MemberView:
     pods = pods_of_member(world.store, instance.namespace, instance.name, member.name)
     return MemberView(
         name=member.name,
@@ -228,6 +245,8 @@ def _member(world: World, instance: ModelInstance, member: Member) -> MemberView
         snapshot=member.snapshot,
         since=member.since,
         trouble="" if member.phase is MemberPhase.AVAILABLE else trouble_of(pods),
+        runs=place.runs,
+        place=place.note,
     )
 
 
@@ -235,19 +254,6 @@ def _strays(world: World, pools: Sequence[ComputeUnitPool]) -> tuple[InstanceVie
     known = {(pool.namespace, pool.name) for pool in pools}
     instances = [parse_instance(world.store, obj) for obj in world.store.all(MODEL_INSTANCES)]
     return tuple(instance_view(world, each) for each in instances if (each.namespace, each.spec.pool_ref) not in known)
-
-
-def _reservation(obj: JsonObject) -> ReservationView:
-    parsed = TokenUnitReservation.parse(obj)
-    return ReservationView(
-        namespace=parsed.namespace,
-        name=parsed.name,
-        offering=parsed.spec.offering,
-        snapshot=parsed.spec.snapshot,
-        input_units=parsed.spec.units.input,
-        output_units=parsed.spec.units.output,
-        verdict=verdict_of(parsed, parsed.status),
-    )
 
 
 def class_view(class_: AcceleratorClass) -> ClassView:

@@ -1,4 +1,7 @@
-"""Owns `-w`: look again every two seconds, redraw on change, and keep the last screen while the server is away."""
+"""Owns `-w`: look again every two seconds, redraw on change, and keep the last screen while the server is away.
+
+Of one instance it ends with its rollout.
+"""
 
 from __future__ import annotations
 
@@ -21,36 +24,45 @@ from reserved_capacity.cli.world import Progress
 PERIOD_SECONDS = 2.0
 
 Look = Callable[[Progress], Awaitable[StatusView]]
+Over = Callable[[StatusView], bool]
 
 
-async def watch(look: Look, console: Console) -> None:
-    """Until interrupted. Raises CliError where the first look fails, or a later one for good."""
+def never(_: StatusView) -> bool:
+    return False
+
+
+async def watch(look: Look, console: Console, over: Over = never) -> StatusView:
+    """Until interrupted, or until `over` says so of a view, which is returned. Raises CliError where the first look fails,
+    or a later one for good."""
     progress = Progress()
     first = await shown(_looked(look, progress), progress)
-    if console.is_terminal:
-        await _live(look, first, console)
-    else:
-        await _follow(look, first, console)
+    if not console.is_terminal:
+        return await _follow(look, first, console, over)
+    last = await _live(look, first, console, over)
+    # The other screen is gone by now: how it ended stays to be read.
+    show(console, render_status(last, page_of(console, last.now)))
+    return last
 
 
 async def _looked(look: Look, progress: Progress) -> StatusView:
     return await look(progress)
 
 
-async def _live(look: Look, seen: StatusView, console: Console) -> None:
+async def _live(look: Look, seen: StatusView, console: Console, over: Over) -> StatusView:
     """The terminal's other screen, which gives the old one back at the end."""
     with Live(console=console, screen=True, auto_refresh=False) as live:
         drawn: list[Text] = []
-        while True:
+        while not over(seen):
             lines = fitted(seen, console)
             if lines != drawn:
                 live.update(Group(*lines), refresh=True)
                 drawn = lines
             await asyncio.sleep(PERIOD_SECONDS)
             seen = await _again(look, seen)
+    return seen
 
 
-async def _follow(look: Look, seen: StatusView, console: Console) -> None:
+async def _follow(look: Look, seen: StatusView, console: Console, over: Over) -> StatusView:
     """A file or a pipe: the whole screen once for every change, whatever the time is."""
     told: StatusView | None = None
     while True:
@@ -59,6 +71,8 @@ async def _follow(look: Look, seen: StatusView, console: Console) -> None:
                 console.print()
             show(console, render_status(seen, page_of(console, seen.now)))
             told = seen
+        if over(seen):
+            return seen
         await asyncio.sleep(PERIOD_SECONDS)
         seen = await _again(look, seen)
 

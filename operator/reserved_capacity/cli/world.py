@@ -16,6 +16,7 @@ from reserved_capacity.ports import (
     ACCELERATOR_CLASSES,
     COMPUTE_UNIT_POOLS,
     MODEL_INSTANCES,
+    MODEL_OFFERINGS,
     NODES,
     PODS,
     TOKEN_UNIT_RESERVATIONS,
@@ -106,6 +107,17 @@ def status_wants(namespace: str) -> list[Want]:
         Want(PODS, namespace, optional=True),
         Want(ACCELERATOR_CLASSES, optional=True),
         Want(NODES, optional=True),
+        lease_want(),
+    ]
+
+
+def instance_wants(namespace: str) -> list[Want]:
+    """What the screen of one instance needs; those of the namespace are listed to name what is near."""
+    return [
+        Want(MODEL_INSTANCES, namespace),
+        Want(COMPUTE_UNIT_POOLS, namespace, optional=True),
+        Want(MODEL_OFFERINGS, optional=True),
+        Want(PODS, namespace, optional=True),
         lease_want(),
     ]
 

@@ -76,7 +76,8 @@ def serves(count: int = 2) -> list[JsonObject]:
 
 
 def instance(name: str, conditions: Sequence[JsonObject] = (), **more: Any) -> JsonObject:
-    """`more`: pool, offering, snapshot, desired, held, available, cu, phase, members, priority, generation."""
+    """`more`: pool, offering, snapshot, desired, held, available, cu, phase, members, priority, generation, rollout (of the
+    status), upgrade (of the spec), updated."""
     held, desired = more.get("held", 0), more.get("desired", 1)
     status = {
         "observedGeneration": 1,
@@ -84,6 +85,7 @@ def instance(name: str, conditions: Sequence[JsonObject] = (), **more: Any) -> J
         "instances": {"desired": desired, "held": held, "available": more.get("available", held)},
         "computeUnits": more.get("cu", 0),
         "members": more.get("members", []),
+        "rollout": more.get("rollout", {}),
         "conditions": list(conditions),
     }
     spec = {
@@ -93,6 +95,9 @@ def instance(name: str, conditions: Sequence[JsonObject] = (), **more: Any) -> J
         "instances": desired,
         "priority": more.get("priority", 0),
     }
+    if "upgrade" in more:
+        spec["upgrade"] = more["upgrade"]
+    status["instances"]["updated"] = more.get("updated", 0)
     return _object("ModelInstance", name, "acme", spec, status if conditions else {}, more.get("generation", 1))
 
 
@@ -114,6 +119,53 @@ def chat(conditions: Sequence[JsonObject] | None = None, **more: Any) -> JsonObj
     return instance("chat", serves() if conditions is None else conditions, **(given | more))
 
 
+OLD, NEW = "gpt-4-turbo-2024-04-09", "gpt-4-turbo-2025-01-15"
+
+
+def record(state: str = "Running", **more: Any) -> JsonObject:
+    """What the pool has on record of chat's rollout 4. `more`: fields of it, as on the wire."""
+    given = {
+        "instance": "chat",
+        "instanceUid": "chat",
+        "id": 4,
+        "state": state,
+        "from": {"snapshot": OLD, "profile": "default"},
+        "to": {"snapshot": NEW, "profile": "default"},
+        "startedAt": SINCE,
+        "strategy": "InPlace",
+        "surge": 0,
+        "attempt": "a",
+    }
+    return given | more
+
+
+def rolling(
+    phase: str, reason: str, *, status: str = "Unknown", step: str = "1 of 2 run " + NEW, **more: Any
+) -> JsonObject:
+    """`chat` in rollout 4: chat-0 is new, chat-1 is old. `more`: blocked_on, why, and what `instance` takes."""
+    waits_for = more.pop("blocked_on", "")
+    message = "; ".join(filter(None, (step, waits_for)))
+    *others, _ = serves()
+    conditions = [*others, condition("UpToDate", status, reason, message), condition("Ready", status, reason, message)]
+    rollout = {
+        "id": 4,
+        "phase": phase,
+        "strategy": "InPlace",
+        "step": step,
+        "startedAt": SINCE,
+        "why": more.pop("why", ""),
+    }
+    rollout |= {"blockedOn": waits_for} if waits_for else {}
+    given = {
+        "snapshot": NEW,
+        "phase": "Progressing",
+        "rollout": rollout,
+        "updated": 1,
+        "members": [member("chat-0", snapshot=NEW), member("chat-1", snapshot=OLD)],
+    }
+    return chat(conditions, **(given | more))
+
+
 def holding(member_: str, cu: int = 300, node: str = "gpu-1", state: str = "Held") -> JsonObject:
     return {
         "instance": member_.rsplit("-", 1)[0],
@@ -126,7 +178,7 @@ def holding(member_: str, cu: int = 300, node: str = "gpu-1", state: str = "Held
 
 
 def pool(name: str = "prod", conditions: Sequence[JsonObject] | None = None, **more: Any) -> JsonObject:
-    """600 CU, all of them held by `chat`. `more`: commitments, records, units, nodes, holdings, phase."""
+    """600 CU, all of them held by `chat`. `more`: commitments, records, units, nodes, holdings, phase, rollouts."""
     units = {"contracted": 600, "provisioned": 600, "usable": 600, "allocated": 600} | more.get("units", {})
     ordered = {"id": "po-10023-1", "computeUnits": 600, "term": "OneYear", "provisionBy": "2026-03-01"}
     record = {
@@ -152,6 +204,7 @@ def pool(name: str = "prod", conditions: Sequence[JsonObject] | None = None, **m
         "nodes": nodes,
         "holdings": more.get("holdings", [holding("chat-0"), holding("chat-1")]),
         "commitments": more.get("records", [record]),
+        "rollouts": more.get("rollouts", []),
         "conditions": list(provisioned() if conditions is None else conditions),
     }
     return _object("ComputeUnitPool", name, "acme", spec, status)
@@ -225,7 +278,8 @@ def pod(name: str, instance_: str, member_: str, status: JsonObject) -> JsonObje
     return document
 
 
-def tokens(conditions: Sequence[JsonObject]) -> JsonObject:
+def tokens(conditions: Sequence[JsonObject], **more: Any) -> JsonObject:
+    """`more`: fields of the status."""
     spec = {
         "account": "acme",
         "priceBookRef": "usd",
@@ -233,7 +287,7 @@ def tokens(conditions: Sequence[JsonObject]) -> JsonObject:
         "snapshot": "gpt-4.1-2025-04-14",
         "units": {"input": 3, "output": 4},
     }
-    status = {"observedGeneration": 1, "conditions": list(conditions)}
+    status = {"observedGeneration": 1, "conditions": list(conditions)} | more
     return _object("TokenUnitReservation", "gpt-41", "acme", spec, status)
 
 

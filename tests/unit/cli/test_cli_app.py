@@ -182,6 +182,18 @@ async def test_a_terminal_is_redrawn_on_its_other_screen(monkeypatch: pytest.Mon
     assert written.index("\x1b[?1049h") < written.index("WaitingForComputeUnits") < written.index("\x1b[?1049l")
 
 
+async def test_a_watch_that_is_over_returns_the_last_view_and_leaves_it_on_the_first_screen(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(watching, "PERIOD_SECONDS", 0.0)
+    console = Console(file=StringIO(), width=80, height=50, force_terminal=True, legacy_windows=False)
+    last = await watching.watch(Films(seen(), idle()), console, lambda view: view == idle())
+    assert last == idle()
+    assert isinstance(console.file, StringIO)
+    left = console.file.getvalue().rpartition("\x1b[?1049l")[2]
+    assert "Namespace" in left
+
+
 # -------------------------------------------------------------------------------------------------------------- layout
 
 

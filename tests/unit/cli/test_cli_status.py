@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -11,9 +13,12 @@ from reserved_capacity.cli.layout import ASCII
 from reserved_capacity.cli.render_status import render_status
 from reserved_capacity.cli.view import status_view
 from reserved_capacity.cli.world import LEASES, World
+from reserved_capacity.domain.lifecycle import LifecycleDates
+from reserved_capacity.domain.snapshot_supported import PinnedSnapshot, snapshot_supported
 from reserved_capacity.ports import ACCELERATOR_CLASSES, NODES, JsonObject
 from tests.unit.cli.builders import (
     NEED_100,
+    NOW,
     accelerators,
     chat,
     condition,
@@ -385,3 +390,17 @@ def test_an_operator_whose_lease_has_run_out_is_the_first_thing_on_the_screen() 
 
 def _squeezed(shown: str) -> str:
     return "".join(shown.split())
+
+
+@pytest.mark.parametrize("reason", ["Active", "RetiringSoon"])
+def test_s8_an_emergency_is_on_the_screen_however_far_away_the_end_is(reason: str) -> None:
+    dates = LifecycleDates(retires_at=datetime(2027, 3, 1, tzinfo=UTC))
+    said = snapshot_supported(PinnedSnapshot("m-1", dates, "m-2", "a flaw in the weights"), now=NOW).message
+    told = [*waits()[:-1], condition("SnapshotSupported", "True", reason, said)]
+    assert "(emergency: a flaw in the weights)" in _squeezed_words(screen(world(pool(), chat(told))))
+    calm = [*told[:-1], condition("SnapshotSupported", "True", "Active", "m-1 is current; no end of it is announced")]
+    assert "SnapshotSupported" not in screen(world(pool(), chat(calm)))
+
+
+def _squeezed_words(shown: str) -> str:
+    return " ".join(shown.split())

@@ -199,7 +199,10 @@ def test_a_price_book_lists_who_pays_by_it() -> None:
 def test_a_reservation_of_an_offering_that_is_not_there_says_so() -> None:
     conditions = [condition("Ready", "False", "UnknownOffering", "there is no gpt-4.1")]
     shown = screen(world(tokens(conditions)), "tur", "gpt-41")
-    assert "3 input and 4 output units; entitled to 0 input and 0 output tokens per minute" in shown
+    assert "3 input and 4 output units; overflow Spill, enforcement Enforce;" in shown
+    assert "no limit published yet" in " ".join(shown.split())
+    assert "entitled to by these units      0       0" in shown
+    assert "base" not in shown
     assert "Offering gpt-4.1\n  does not exist\n" in shown
     unread = world(tokens(conditions), unread=[MODEL_OFFERINGS])
     assert "Offering gpt-4.1" not in screen(unread, "tur", "gpt-41")
