@@ -19,12 +19,9 @@ from reserved_capacity.ports import (
     NODES,
     PODS,
     SERVICES,
-    STATEFUL_SETS,
     JsonObject,
     Ref,
 )
-from tests.fakes.cluster import Fault, SimulatedCrash
-from tests.integration.test_crashes import VARIANTS, check_invariants
 from tests.integration.world import DIGEST, World, pool
 
 OLD, NEW = "gpt-4-turbo-1", "gpt-4-turbo-2"
@@ -359,58 +356,3 @@ async def test_c2_a_rollout_goes_on_when_what_was_known_is_lost(lost: str) -> No
     world.start_operator(seed=3)
     await settle(world, least=2)
     assert sorted(runs(world).values()) == [NEW, NEW]
-
-
-# -------------------------------------------------------------------------------------------------- a crash at any write
-
-
-async def played(upgrade: JsonObject, cu: int, fault: Fault | None = None) -> World:
-    world = await serving(cu=cu, minimum=1, **upgrade)
-    world.cluster.writes.clear()
-    if fault is not None:
-        world.cluster.faults.append(fault)
-    world.edit_instance("chat", {"snapshot": NEW})
-    while True:
-        try:
-            for _ in range(3000):
-                busy = await world.operators[0].turn()
-                check_invariants(world)
-                assert endpoints(world) >= (1 if cu == 600 else 2)
-                if not busy:
-                    moved = await world.controllers.step()
-                    check_invariants(world)
-                    if not moved and not world.operators[0].wait_for_retries():
-                        return world
-            raise AssertionError("the world does not settle")
-        except SimulatedCrash:
-            world.kill_operators()
-            world.start_operator(seed=7)
-
-
-def outcome(world: World) -> dict[str, Any]:
-    return {
-        "runs": runs(world),
-        "holdings": world.holdings(),
-        "made": sorted(world.controllers.pods_made),
-        "revisions": len(world.cluster.objects(CONTROLLER_REVISIONS)),
-        "members": len(world.cluster.objects(STATEFUL_SETS)),
-        "ready": world.instance_condition("chat", "Ready")[:2],
-    }
-
-
-@pytest.mark.parametrize(
-    ("upgrade", "cu", "first"),
-    [({}, 900, 0), ({"whenNoSpare": "InPlace", "minAvailable": 1}, 600, 1)],
-    ids=["Surge", "InPlace"],
-)
-async def test_a_crash_at_any_write_of_a_rollout_comes_to_the_same_end(
-    upgrade: JsonObject, cu: int, first: int
-) -> None:
-    """In turns not sent, and applied with its answer lost; which comes first differs, so each kind of write sees both."""
-    undisturbed = await played(upgrade, cu)
-    expected, writes = outcome(undisturbed), list(undisturbed.cluster.writes)
-    assert set(expected["runs"].values()) == {NEW}
-    variants = list(VARIANTS.values())
-    for at, write in enumerate(writes):
-        world = await played(upgrade, cu, variants[(at + first) % len(variants)](at))
-        assert outcome(world) == expected, f"crash at write {at} ({write})"
