@@ -21,8 +21,11 @@ PRICE_BOOKS = f"{OURS}/pricebooks"
 POOLS, INSTANCES = f"{OURS}/computeunitpools", f"{OURS}/modelinstances"
 NODES, PODS, NAMESPACES = "/api/v1/nodes", "/api/v1/pods", "/api/v1/namespaces"
 STATEFUL_SETS = "/apis/apps/v1/statefulsets"
+ENDPOINT_SLICES = "/apis/discovery.k8s.io/v1/endpointslices"
+POLICIES = "/apis/admissionregistration.k8s.io/v1/validatingadmissionpolicies"
+BINDINGS = "/apis/admissionregistration.k8s.io/v1/validatingadmissionpolicybindings"
 LEASES = "/apis/coordination.k8s.io/v1/leases"
-_CLUSTER_SCOPED = frozenset({CLASSES, OFFERINGS, PRICE_BOOKS, NODES, NAMESPACES})
+_CLUSTER_SCOPED = frozenset({CLASSES, OFFERINGS, PRICE_BOOKS, NODES, NAMESPACES, POLICIES, BINDINGS})
 
 # The loaders of the library have no annotations.
 _config: Any = config

@@ -140,6 +140,10 @@ class Customer:
             spec["changeSet"] = {"id": change_set[0], "members": change_set[1]}
         await self.api.apply(INSTANCES, _object("ModelInstance", name, spec, self.name))
 
+    async def edit(self, name: str, **spec: Any) -> None:
+        """Merge into the spec of an instance."""
+        await self.api.patch(INSTANCES, self.name, name, {"spec": spec})
+
     async def lose_node(self, node: str) -> None:
         """The machine dies: nobody answers for it any more, and nobody confirms that its pods have ended."""
         # KWOK plays a node for as long as it holds the node's Lease.

@@ -16,9 +16,21 @@ from typing import TypeVar
 
 import aiohttp
 
-from e2e.api import CLASSES, INSTANCES, NODES, OFFERINGS, PODS, POOLS, STATEFUL_SETS, Api, Json, Refused
+from e2e.api import (
+    CLASSES,
+    ENDPOINT_SLICES,
+    INSTANCES,
+    NODES,
+    OFFERINGS,
+    PODS,
+    POOLS,
+    STATEFUL_SETS,
+    Api,
+    Json,
+    Refused,
+)
 
-WATCHED = (CLASSES, NODES, PODS, STATEFUL_SETS, POOLS, INSTANCES, OFFERINGS)
+WATCHED = (CLASSES, NODES, PODS, STATEFUL_SETS, ENDPOINT_SLICES, POOLS, INSTANCES, OFFERINGS)
 
 Found = TypeVar("Found")
 Place = tuple[str, str, str]  # collection, namespace, name

@@ -175,6 +175,15 @@ async def test_s2_what_a_full_pool_borrows_of_its_class_is_not_sold_and_goes_bac
     assert world.instance_condition("fast", "CapacityReserved")[:2] == ("False", "WaitingForComputeUnits")
 
 
+async def test_s2_what_is_borrowed_shows_as_surge_also_while_its_canary_waits() -> None:
+    world = await serving(cu=600, whenNoSpare="BorrowSpare")
+    world.edit_instance("chat", {"snapshot": NEW, "upgrade": {"canary": {"instances": 1}}})
+    await settle(world, least=2)
+    assert world.instance_condition("chat", "UpToDate")[:2] == ("Unknown", "AwaitingApproval")
+    units = world.pool_status()["computeUnits"]
+    assert (units["provisioned"], units["allocated"], units["idle"], units["surge"]) == (600, 600, 0, 300)
+
+
 async def test_s2_a_class_that_has_nothing_unclaimed_lends_nothing() -> None:
     world = await serving(cu=600, whenNoSpare="BorrowSpare")
     world.cluster.user_create(COMPUTE_UNIT_POOLS, pool("other", cu=1000, commitment="po-9"))

@@ -116,13 +116,15 @@ def status_of(report: PoolReport, now: datetime) -> ComputeUnitPoolStatus:
 
 def _compute_units(report: PoolReport) -> PoolComputeUnits:
     """The sums of api.md. What is claimed beyond the contract (on its way back, or while a member moves) is not sold:
-    idle blocks are left out first, then what is held shows as `surge`."""
+    idle blocks are left out first, then what is held shows as `surge`; so does what a rollout has borrowed, also while its
+    canary waits and nobody is there."""
     capacity = report.capacity
     beyond = max(0, capacity.provisioned - blocks_of(report.plan.contracted_cu))
     idle = max(0, capacity.idle - beyond)
-    surge = min(capacity.allocated, max(0, beyond - capacity.idle))
+    held_beyond = min(capacity.allocated, max(0, beyond - capacity.idle))
+    borrowed = min(beyond, sum(each.borrowed for each in report.plan.rollouts.records))
     unhealthy = min(capacity.unhealthy, blocks_of(report.plan.contracted_cu))
-    allocated = capacity.allocated - surge
+    allocated = capacity.allocated - held_beyond
     return PoolComputeUnits(
         contracted=report.plan.contracted_cu,
         provisioned=cu_of(allocated + idle + unhealthy),
@@ -130,7 +132,7 @@ def _compute_units(report: PoolReport) -> PoolComputeUnits:
         allocated=cu_of(allocated),
         idle=cu_of(idle),
         unhealthy=cu_of(unhealthy),
-        surge=cu_of(surge),
+        surge=cu_of(max(held_beyond, borrowed)),
     )
 
 

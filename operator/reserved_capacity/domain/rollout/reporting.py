@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import datetime
 
+from reserved_capacity.domain.holdings import Holding
+
 from . import words
 from .starts import prefetch_of
 from .values import RolloutPhase, RolloutRecord, RolloutReport, RolloutSpec, RolloutState
@@ -72,7 +74,9 @@ def _step(walk: Walk, stop: Stop) -> str:
     moved = len([each for each in walk.news if each.member not in record.starting])
     told = [f"{min(moved, walk.count)} of {walk.count} run {record.toward}"]
     told += [f"{name} makes room for its successor" for name in record.vacated]
-    told += [_start(walk, each.member, each.nodes) for each in walk.starting]
+    told += [_start(walk, each) for each in walk.starting]
+    down = {each.member for each in walk.news if not walk.ground.serves(each.member)} - walk.ground.lost
+    told += [_fallen(walk, each) for each in walk.news if each.member in down - set(record.starting)]
     waiting = [old for old, heir in walk.moves if walk.ground.serves(heir.member)]
     for each in (*waiting, *walk.detours()):
         if objection := walk.objection(each):
@@ -81,11 +85,21 @@ def _step(walk: Walk, stop: Stop) -> str:
     return "; ".join(told)
 
 
-def _start(walk: Walk, member: str, nodes: tuple[str, ...]) -> str:
-    until = next((walk.deadline_of(each) for each in walk.news if each.member == member), None)
-    judged = until is not None and walk.record.state is RolloutState.RUNNING
-    patience = f", until {words.at(until)} at the latest" if judged and until is not None else ""
-    return f"{member} starts on {', '.join(nodes)}{patience}"
+def _start(walk: Walk, member: Holding) -> str:
+    return f"{member.member} starts on {', '.join(member.nodes)}{_patience(walk, member)}"
+
+
+def _fallen(walk: Walk, member: Holding) -> str:
+    """One that served."""
+    return f"{member.member} does not serve{_patience(walk, member)}"
+
+
+def _patience(walk: Walk, member: Holding) -> str:
+    """Until when it is waited for, and what its pods say meanwhile."""
+    until = walk.deadline_of(member) if walk.record.state is RolloutState.RUNNING else None
+    patience = f", until {words.at(until)} at the latest" if until is not None else ""
+    cause = walk.spec.causes.get(member.member, "")
+    return f"{patience} ({cause})" if cause else patience
 
 
 def _next_moment(walk: Walk, stop: Stop) -> datetime | None:
