@@ -91,8 +91,10 @@ def _without_spare(walk: Walk) -> Stop:
         return _begin_in_place(walk, words.why_in_place(f"{what}, and spec.upgrade.whenNoSpare is InPlace"))
     borrows = choice is WhenNoSpare.BORROW_SPARE
     walk.record = replace(walk.record, borrowed=walk.blocks_to_borrow if borrows else 0)
+    floor = words.floor_given_up(walk.demand.offering, walk.demand.min_instances) if walk.at_the_floor else ""
+    blocked_on = words.no_spare(what, need, borrows=borrows, floor=floor)
     in_pieces = request if ground.spare_cu() >= need else None
-    return Stop(RolloutPhase.BLOCKED, blocked_on=words.no_spare(what, need, borrows=borrows), wanted=in_pieces)
+    return Stop(RolloutPhase.BLOCKED, blocked_on=blocked_on, wanted=in_pieces)
 
 
 def _begin_in_place(walk: Walk, why: str) -> Stop:

@@ -141,6 +141,13 @@ class Walk:
             return words.below_minimum(self.demand.offering, together, self.demand.min_instances)
         return ""
 
+    @property
+    def at_the_floor(self) -> bool:
+        """Would one instance less be below the offering's minimum, which nobody has given up?"""
+        group = [each for each in self.ground.wishes if each.offering == self.demand.offering]
+        fewest = min(self.demand.min_instances, sum(map(self._wanted, group)))
+        return not self.demand.accept_below_minimum and sum(map(self._wanted, group)) <= fewest
+
     def _wanted(self, demand: Demand) -> int:
         if demand.freeze in (Freeze.EVERYTHING, Freeze.STEPS):
             return self.ground.standing(demand.instance)

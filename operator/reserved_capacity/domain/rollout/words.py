@@ -27,16 +27,22 @@ def need(need_cu: int, spare_cu: int, largest_cu: int, nodes: int = 1) -> str:
     return f"need {need_cu} CU on one node, spare {spare_cu} in pieces of at most {largest_cu}"
 
 
-def no_spare(what: str, need_cu: int, *, borrows: bool) -> str:
+def no_spare(what: str, need_cu: int, *, borrows: bool, floor: str = "") -> str:
+    """`floor`: what else has to be given up to go in place."""
+    in_place = f"InPlace (with minAvailable below the instances{f', and {floor}' if floor else ''})"
     if borrows:
         return (
             f"{what}; BorrowSpare takes it from the class as soon as {need_cu} CU are unclaimed there: add a node, set "
-            f"spec.upgrade.whenNoSpare to InPlace instead, or free {need_cu} CU in the pool"
+            f"spec.upgrade.whenNoSpare to {in_place} instead, or free {need_cu} CU in the pool"
         )
     return (
-        f"{what}: set spec.upgrade.whenNoSpare to InPlace (with minAvailable below the instances) or to BorrowSpare, or "
-        f"free {need_cu} CU in the pool"
+        f"{what}, so nothing is stopped: set spec.upgrade.whenNoSpare to {in_place} or to BorrowSpare, or free {need_cu} CU "
+        "in the pool"
     )
+
+
+def floor_given_up(offering: str, least: int) -> str:
+    return f"acceptBelowMinimum, as the minimum of {offering} is {least}"
 
 
 def why_surge(need_cu: int, spare_cu: int, surge: int, *, borrowed: bool) -> str:
@@ -59,8 +65,9 @@ def below_min_available(serving: int, least: int) -> str:
 
 
 def below_minimum(offering: str, serving: int, least: int) -> str:
+    left = f"{serving - 1} instance{'' if serving == 2 else 's'}"
     return (
-        f"stopping one more would leave {serving - 1} instances of {offering} serving, its minimum is {least}: set "
+        f"stopping one more would leave {left} of {offering} serving, its minimum is {least}: set "
         "spec.upgrade.acceptBelowMinimum to true, or free room for a new member to serve first"
     )
 
