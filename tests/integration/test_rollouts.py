@@ -226,6 +226,20 @@ async def test_s6_a_version_that_does_not_come_up_is_taken_back_and_nobody_was_t
     assert not [write for write in world.writes() if "StatefulSet" in write], "not tried again"
 
 
+async def test_s6_a_step_that_takes_its_time_says_what_the_pods_say() -> None:
+    world = await serving()
+    world.controllers.becomes_ready = bad(NEW)
+    world.edit_instance("chat", {"snapshot": NEW})
+    await settle(world, least=2)
+    [pod] = [name for name, snapshot in runs(world).items() if snapshot == NEW]
+    waiting = {"reason": "ImagePullBackOff", "message": "manifest unknown"}
+    status = {"containerStatuses": [{"name": "server", "state": {"waiting": waiting}}]}
+    world.cluster.user_patch(Ref(PODS, "acme", pod), {"status": status}, status=True)
+    await settle(world, least=2)
+    assert "chat-2 starts on gpu-" in rollout(world)["step"]
+    assert rollout(world)["step"].endswith("at the latest (ImagePullBackOff: manifest unknown)")
+
+
 async def test_s6_the_way_back_does_not_depend_on_the_catalogue() -> None:
     """R3: in place the old member is gone; its template is kept, whatever the offering says by now."""
     world = await serving(cu=600, minimum=1, whenNoSpare="InPlace", minAvailable=1)

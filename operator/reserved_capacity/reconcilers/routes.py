@@ -199,8 +199,15 @@ def _pod(old: JsonObject | None, new: JsonObject | None, store: Store) -> Iterat
         yield from _around(was or now, store)
     elif now != was:
         yield from _around(now, store)
-    if old is None:
-        yield from _waiting_pool(pod["metadata"], store)  # its endpoint may have been seen before it
+    if old is None or _troubles(old) != _troubles(new):
+        # Its endpoint may have been seen before it; and why a step takes its time is told (S6).
+        yield from _waiting_pool(pod["metadata"], store)
+
+
+def _troubles(pod: JsonObject | None) -> list[str]:
+    """Why its containers wait. A message alone is no news: some count."""
+    statuses = ((pod or {}).get("status") or {}).get("containerStatuses") or ()
+    return [((each.get("state") or {}).get("waiting") or {}).get("reason", "") for each in statuses]
 
 
 def _around(name: str, store: Store) -> Iterator[Key]:
