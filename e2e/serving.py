@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from e2e.api import BINDINGS, ENDPOINT_SLICES, PODS, POLICIES, STATEFUL_SETS, Api, Json
+from e2e.api import BINDINGS, ENDPOINT_SLICES, INSTANCES, PODS, POLICIES, STATEFUL_SETS, Api, Json
 from e2e.customers import INSTANCE_LABEL, MEMBER_LABEL, Customer
 from e2e.history import History, World
 
@@ -71,6 +71,37 @@ def snapshots(history: History, customer: Customer, instance: str = "chat") -> d
 
 def pods_of(history: History, customer: Customer, snapshot: str) -> list[Json]:
     return [pod for pod in history.of(PODS, customer.name) if pod["metadata"]["labels"].get(SNAPSHOT_LABEL) == snapshot]
+
+
+def status_of(customer: Customer) -> Json:
+    found: Json = (customer.history.get(INSTANCES, customer.name, "chat") or {}).get("status") or {}
+    return found
+
+
+def rollout(customer: Customer) -> Json:
+    found: Json = status_of(customer)["rollout"]
+    return found
+
+
+async def moved(customer: Customer, snapshot: str) -> None:
+    """Wait until all that serve run it, and nobody else is there."""
+    await customer.history.until(
+        lambda: set(snapshots(customer.history, customer).values()) == {snapshot},
+        f"all of {customer.name} run {snapshot}",
+        customer.patience,
+        lambda: (rollout(customer), snapshots(customer.history, customer)),
+    )
+    await customer.settled(chat=2)
+
+
+async def a_pod_of(customer: Customer, snapshot: str) -> Json:
+    found = await customer.history.until(
+        lambda: [each for each in pods_of(customer.history, customer, snapshot) if each["spec"].get("nodeName")],
+        f"{customer.name} has a pod of {snapshot}",
+        customer.patience,
+        lambda: rollout(customer),
+    )
+    return found[0]
 
 
 async def never_comes_up(api: Api, snapshot: str) -> None:

@@ -17,21 +17,25 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
-from e2e.api import INSTANCES, OFFERINGS, PODS, POOLS, STATEFUL_SETS, Json
+from e2e.api import OFFERINGS, PODS, POOLS, STATEFUL_SETS, Json
 from e2e.cluster import audit
 from e2e.cluster.lifecycle import Cluster
 from e2e.customers import TURBO, Customer, all_of
 from e2e.invariants import violations
 from e2e.operator import USER
 from e2e.serving import (
+    a_pod_of,
     comes_up_again,
     fails,
     fewest,
     member_of,
+    moved,
     never_comes_up,
     pods_of,
+    rollout,
     served,
     snapshots,
+    status_of,
     touched,
 )
 from e2e.stage import Stage, staged
@@ -76,37 +80,6 @@ async def _begin(customer: Customer) -> None:
     await customer.buy()
     await customer.serve("chat", TURBO, 2)
     await customer.settled(chat=2)
-
-
-def status_of(customer: Customer) -> Json:
-    found: Json = (customer.history.get(INSTANCES, customer.name, "chat") or {}).get("status") or {}
-    return found
-
-
-def rollout(customer: Customer) -> Json:
-    found: Json = status_of(customer)["rollout"]
-    return found
-
-
-async def moved(customer: Customer, snapshot: str) -> None:
-    """Wait until all that serve run it, and nobody else is there."""
-    await customer.history.until(
-        lambda: set(snapshots(customer.history, customer).values()) == {snapshot},
-        f"all of {customer.name} run {snapshot}",
-        customer.patience,
-        lambda: (rollout(customer), snapshots(customer.history, customer)),
-    )
-    await customer.settled(chat=2)
-
-
-async def a_pod_of(customer: Customer, snapshot: str) -> Json:
-    found = await customer.history.until(
-        lambda: [each for each in pods_of(customer.history, customer, snapshot) if each["spec"].get("nodeName")],
-        f"{customer.name} has a pod of {snapshot}",
-        customer.patience,
-        lambda: rollout(customer),
-    )
-    return found[0]
 
 
 async def canary_of(customer: Customer, reason: str = "AwaitingApproval") -> Json:

@@ -155,7 +155,7 @@ async def test_s2_what_a_full_pool_borrows_of_its_class_is_not_sold_and_goes_bac
     world = await serving(cu=600, whenNoSpare="BorrowSpare")
     world.apply_instance("fast", "gpt-3.5-turbo", 1)  # waits for compute units, and is not given what is borrowed
     await world.settle()
-    seen = set()
+    seen, phases = set(), set()
     world.edit_instance("chat", {"snapshot": NEW})
     for _ in range(2000):
         busy = await world.operators[0].turn()
@@ -163,11 +163,13 @@ async def test_s2_what_a_full_pool_borrows_of_its_class_is_not_sold_and_goes_bac
         assert (units["contracted"], units["provisioned"], units["allocated"]) == (600, 600, 600)
         assert endpoints(world) >= 2
         seen.add(units["surge"])
+        phases.add(rollout(world)["phase"])
         if not busy and not await world.controllers.step() and not world.operators[0].wait_for_retries():
             break
 
     assert sorted(runs(world).values()) == [NEW, NEW]
     assert seen == {0, 300}
+    assert phases == {"Idle", "Progressing"}, "nobody has to act, not even for a moment"
     claimed = [
         json.loads(each["metadata"].get("annotations", {}).get(CLAIMS, "[]")) for each in world.cluster.objects(NODES)
     ]

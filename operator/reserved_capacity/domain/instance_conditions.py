@@ -161,7 +161,8 @@ def _decided(
             "Ready",
             ConditionStatus.UNKNOWN,
             CapacityReserved.WAITING_FOR_RELEASE.value,
-            f"{seen.releasing} members are terminating; their compute units are idle when their pods are gone",
+            f"{seen.releasing} member{' is' if seen.releasing == 1 else 's are'} terminating: compute units are idle again when "
+            "the pods are gone",
         )
     if seen.moving:
         return ConditionValue(

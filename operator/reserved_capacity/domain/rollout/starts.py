@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from datetime import timedelta
+from typing import Final
 
 from reserved_capacity.domain.holdings import MAX_MEMBERS, Holding
 from reserved_capacity.domain.units import cu_of
@@ -16,6 +18,7 @@ from . import words
 from .values import RolloutPhase, Strategy, WhenNoSpare
 from .walk import Stop, Walk
 
+_ANSWER: Final = timedelta(seconds=10)
 _MOVING = Stop(RolloutPhase.PROGRESSING)
 
 
@@ -89,8 +92,11 @@ def _without_spare(walk: Walk) -> Stop:
     choice = walk.spec.when_no_spare
     if choice is WhenNoSpare.IN_PLACE:
         return _begin_in_place(walk, words.why_in_place(f"{what}, and spec.upgrade.whenNoSpare is InPlace"))
-    borrows = choice is WhenNoSpare.BORROW_SPARE
+    borrows, asks = choice is WhenNoSpare.BORROW_SPARE, not walk.record.borrowed
     walk.record = replace(walk.record, borrowed=walk.blocks_to_borrow if borrows else 0)
+    if borrows and asks:
+        # The class answers in a moment. Nobody has to act before it has had the time.
+        return Stop(RolloutPhase.PROGRESSING, words.asks_for(need), until=walk.now + _ANSWER)
     floor = words.floor_given_up(walk.demand.offering, walk.demand.min_instances) if walk.at_the_floor else ""
     blocked_on = words.no_spare(what, need, borrows=borrows, floor=floor)
     in_pieces = request if ground.spare_cu() >= need else None

@@ -41,6 +41,10 @@ def no_spare(what: str, need_cu: int, *, borrows: bool, floor: str = "") -> str:
     )
 
 
+def asks_for(need_cu: int) -> str:
+    return f"asks the class to lend {need_cu} CU"
+
+
 def floor_given_up(offering: str, least: int) -> str:
     return f"acceptBelowMinimum, as the minimum of {offering} is {least}"
 
