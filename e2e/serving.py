@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from e2e.api import BINDINGS, ENDPOINT_SLICES, INSTANCES, PODS, POLICIES, STATEFUL_SETS, Api, Json
 from e2e.customers import INSTANCE_LABEL, MEMBER_LABEL, Customer
 from e2e.history import History, World
+from tests.unit.argocd.argo import health_of
 
 SNAPSHOT_LABEL = "reservedcapacity.io/snapshot"
 
@@ -76,6 +77,11 @@ def pods_of(history: History, customer: Customer, snapshot: str) -> list[Json]:
 def status_of(customer: Customer) -> Json:
     found: Json = (customer.history.get(INSTANCES, customer.name, "chat") or {}).get("status") or {}
     return found
+
+
+def shown_by_argo_cd(customer: Customer) -> str:
+    """The word of our health script for the instance as it is."""
+    return health_of(customer.history.now[INSTANCES, customer.name, "chat"]).status
 
 
 def rollout(customer: Customer) -> Json:

@@ -34,6 +34,7 @@ from e2e.serving import (
     pods_of,
     rollout,
     served,
+    shown_by_argo_cd,
     snapshots,
     status_of,
     touched,
@@ -165,8 +166,10 @@ async def _canary_pause_and_second_thoughts(roomy: Customer) -> None:
     await canary_of(roomy)
     since_canary, number = history.version, rollout(roomy)["id"]
     assert f"approvedRollout to {number}" in roomy.condition("chat", "UpToDate")["message"]
+    assert shown_by_argo_cd(roomy) == "Suspended"
     await roomy.edit("chat", upgrade={"paused": True, "canary": {"approvedRollout": number}})
     await roomy.sees("chat", "Unknown", "Paused", "UpToDate")
+    assert shown_by_argo_cd(roomy) == "Suspended"
     assert touched(history, roomy, since_canary) == [], "a pause holds it, though it is approved"
     await roomy.edit("chat", upgrade={"paused": False})
     await moved(roomy, NEW)
@@ -204,6 +207,7 @@ async def _bad_image(bad: Customer) -> None:
         assert words in message
     assert status_of(bad)["lastFailure"]["member"] == member_of(pod)
     assert bad.condition("chat", "Ready")["status"] == "False"
+    assert shown_by_argo_cd(bad) == "Degraded"
     await history.until(
         lambda: snapshots(history, bad) == before, "the bad one is gone, the others are as they were", 30
     )
@@ -239,6 +243,7 @@ async def _crash_loop(crashing: Customer) -> None:
         assert words in message
     assert rollout(crashing)["phase"] == "Halted"
     assert crashing.condition("chat", "Ready")["reason"] == "RolloutFailed"
+    assert shown_by_argo_cd(crashing) == "Degraded"
     assert fewest(history, crashing, since) == 1, "the one that never moved serves on"
     await crashing.edit("chat", snapshot=OLD)
     await moved(crashing, OLD)
