@@ -227,6 +227,14 @@ async def test_s6_a_version_that_does_not_come_up_is_taken_back_and_nobody_was_t
     await world.settle()
     assert not [write for write in world.writes() if "StatefulSet" in write], "not tried again"
 
+    report = world.get_instance("chat")["status"]["upgradeReport"]
+    assert (report["from"], report["to"], report["result"]) == (OLD, NEW, "RolledBack")
+    world.edit_instance("chat", {"snapshot": OLD})
+    await settle(world, least=2)
+    assert world.instance_condition("chat", "Ready")[0] == "True"
+    report = world.get_instance("chat")["status"]["upgradeReport"]
+    assert (report["from"], report["to"], report["result"]) == (OLD, NEW, "RolledBack"), "nothing went from old to old"
+
 
 async def test_s6_a_step_that_takes_its_time_says_what_the_pods_say() -> None:
     world = await serving()

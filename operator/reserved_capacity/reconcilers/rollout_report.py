@@ -52,6 +52,8 @@ def upgrade_report(
     if record is None or record.state not in _ENDED:
         return None
     before = instance.status.upgrade_report
+    if record.source == record.target:
+        return before  # a failed one was set back: what that one came to is what there is to tell
     told = before.throughput_ratio if before is not None and instance.status.rollout.id == record.id else None
     measured = format(Decimal(throughput).scaleb(-3), "f") if throughput is not None else NOT_MEASURED
     return UpgradeReport(
