@@ -181,7 +181,7 @@ def test_each_kind_is_progressing_when_new_degraded_when_it_leads_nowhere_and_pr
             ("PriceBook", "nowhere"),
             ("ComputeUnitPool", "there is no AcceleratorClass 'nowhere'"),
             ("ModelInstance", "there is no ComputeUnitPool 'nowhere'"),
-            ("TokenUnitReservation", "upgrade the operator"),
+            ("TokenUnitReservation", "ComputeUnitPool provider/fleet, which does not exist: create it"),
         ):
             shown(stopped.cluster, kind, "lost", "Degraded", message)
         stopped.cluster.kubectl("delete", "-f", "-", "--wait=false", input=_list(objects))
