@@ -389,3 +389,18 @@ async def test_c2_a_rollout_goes_on_when_what_was_known_is_lost(lost: str) -> No
     world.start_operator(seed=3)
     await settle(world, least=2)
     assert sorted(runs(world).values()) == [NEW, NEW]
+
+
+async def test_m8_a_drain_in_mid_rollout_stops_who_never_served_and_not_who_serves() -> None:
+    world = await serving(cu=600, minimum=1, strategy="InPlace", minAvailable=1, progressDeadline="48h")
+    world.controllers.becomes_ready = bad(NEW)
+    world.edit_instance("chat", {"snapshot": NEW})
+    await settle(world, least=1)
+    assert runs(world) == {"chat-0-0": NEW, "chat-1-0": OLD}
+
+    agreed = {"commitment": "po-1", "at": "2026-03-02", "computeUnits": 300, "reason": "agreed"}
+    world.cluster.user_patch(Ref(COMPUTE_UNIT_POOLS, "acme", "prod"), {"spec": {"amendments": [agreed]}})
+    await settle(world, least=1)
+    world.clock.forward(hours=13.5)
+    await settle(world, least=1)
+    assert runs(world) == {"chat-1-0": OLD}

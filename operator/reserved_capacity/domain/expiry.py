@@ -241,10 +241,12 @@ def _on_their_way_out(pool: PoolState, runners: Sequence[Runner]) -> bool:
 def _released(pool: PoolState, runners: Sequence[Runner], units: Sequence[Unit]) -> tuple[Holding, ...]:
     """Which members of an instance go is as in any release; those that are too many anyway go with them."""
     counted = {each.demand.instance: each.count for each in runners}
+    versions = {each.demand.instance: each.demand.version for each in runners}
     leaving: set[str] = set()
     for stop in _by_instance(units):
         mine = [each for each in pool.holdings if each.instance == stop.instance]
-        leaving |= {each.member for each in surplus(pool, mine, counted[stop.instance] - stop.instances)}
+        keep = counted[stop.instance] - stop.instances
+        leaving |= {each.member for each in surplus(pool, mine, keep, versions[stop.instance])}
     return tuple(
         replace(each, state=HoldingState.RELEASING) if each.member in leaving else each for each in pool.holdings
     )

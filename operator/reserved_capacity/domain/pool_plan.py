@@ -13,15 +13,17 @@ from decimal import Decimal
 from .changesets import ChangeSetPlan, ChangeSetRecord, ChangeSetVerdict, MemberSpec, Phase, plan_change_sets
 from .eligibility import InstanceFacts, OfferingFacts, PoolFacts, Refusal, Verdict, judge
 from .expiry import ExpiryPlan, ExpirySettings, Fall, Outlook, drain, outlook
-from .holdings import Freeze, Holding, HoldingsPlan, PoolNode, PoolState, Wait, Waiting, capacity_of, held_count
+from .holdings import Demand, Freeze, Holding, HoldingsPlan, PoolNode, PoolState, Wait, Waiting, capacity_of, held_count
 from .notices import notices_of
 from .orders import OrderFacts, OrderVerdict, judge_order, renewal_prices
 from .reasons.instance import InstanceAccepted
 from .repair import NodeReplacement
 from .rollout.planning import plan_rollouts
+from .rollout.records import growth_version, has_proved_itself
 from .rollout.values import RolloutRecord, RolloutSpec, RolloutsPlan, RolloutState
 from .terms import CommitmentRecord, Placement, next_moment, plan_commitments
 from .units import blocks_of, cu_of
+from .versions import Version
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +112,7 @@ def plan_pool(world: PoolWorld, *, now: datetime) -> PoolPlan:
     }
     demands = tuple(verdict.demand for verdict in verdicts.values())
     state = replace(state, holdings=sets.holdings, demands=demands, reserved=sets.reserved)
-    drained = drain(state, ahead, world.expiry, now=now)
+    drained = drain(replace(state, demands=_with_versions(world, demands)), ahead, world.expiry, now=now)
     state = replace(state, holdings=drained.holdings)
     # What is claimed beyond the contract, and does not stand for a node that is being left, was lent for rollouts.
     lent = max(0, sum(node.blocks for node in world.nodes) - blocks_of(ahead.contracted_cu))
@@ -130,6 +132,20 @@ def plan_pool(world: PoolWorld, *, now: datetime) -> PoolPlan:
         prices={**order.acceptable, **renewal_prices(world.order, world.records, records)},
         next_moment=_next_moment(world, records, moments, now),
     )
+
+
+def _with_versions(world: PoolWorld, demands: Sequence[Demand]) -> tuple[Demand, ...]:
+    """In the middle of a rollout who runs what has not proved itself stops first, as when fewer are asked for."""
+    specs = {spec.instance: spec for spec in world.rollout_specs}
+    records = {record.instance: record for record in world.rollouts}
+
+    def version(demand: Demand) -> Version | None:
+        spec, record = specs.get(demand.instance), records.get(demand.instance)
+        if spec is None or record is None or not record.moving:
+            return None
+        return growth_version(spec, record, proven=has_proved_itself(spec, record, world.holdings, world.available))
+
+    return tuple(replace(demand, version=version(demand)) for demand in demands)
 
 
 def _for_the_set_to_decide(verdicts: Mapping[str, Verdict], members: Sequence[MemberSpec]) -> dict[str, Verdict]:

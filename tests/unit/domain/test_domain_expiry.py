@@ -17,6 +17,7 @@ from reserved_capacity.domain.expiry import (
 )
 from reserved_capacity.domain.holdings import Demand, Freeze, Holding, PoolNode, PoolState, Waiting
 from reserved_capacity.domain.terms import CommitmentRecord, CommitmentState, Reduction
+from reserved_capacity.domain.versions import Version
 from tests.unit.domain.builders import NOW, asks, held, leaving, members, part, planned, pool, releasing
 
 DAY = timedelta(days=1)
@@ -225,6 +226,18 @@ def test_members_off_usable_nodes_stop_first_and_a_lost_node_holds_no_drain_up()
     lasting = replace(LASTING, compute_units=100)
     again = drained(replace(state, holdings=found.holdings), ending, lasting, ahead=timedelta(minutes=20))
     assert released(again) == ["fast-0", "fast-2"]
+
+
+def test_m8_in_mid_rollout_who_runs_what_has_not_proved_itself_stops_first() -> None:
+    old, new = Version("chat-1"), Version("chat-2")
+    holdings = (
+        replace(held("fast-0", 1), version=new),
+        replace(held("fast-1", 1), version=old),
+        replace(held("fast-2", 1), version=old),
+    )
+    state = pool(replace(asks("fast", 3, blocks=1), version=old), nodes=(part(blocks=3),), holdings=holdings)
+    lasting = replace(LASTING, compute_units=200)
+    assert released(drained(state, commitment(100), lasting, ahead=timedelta(minutes=30))) == ["fast-0"]
 
 
 def test_i2_what_stopped_for_a_member_that_cannot_move_is_not_granted_its_room_again() -> None:

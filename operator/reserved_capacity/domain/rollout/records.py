@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from dataclasses import replace
 from datetime import datetime
 
@@ -81,6 +81,15 @@ def growth_version(spec: RolloutSpec, record: RolloutRecord | None, *, proven: b
     if record.state is RolloutState.RUNNING and proven:
         return record.target
     return record.source
+
+
+def has_proved_itself(
+    spec: RolloutSpec, record: RolloutRecord, holdings: Sequence[Holding], available: Set[str]
+) -> bool:
+    """Has the new version served here, and passed as a canary where there is one?"""
+    mine = [each for each in holdings if each.held and each.instance == record.instance]
+    serves = any(each.version == record.toward and each.member in available for each in mine)
+    return serves and (spec.canary is None or record.canary_passed)
 
 
 def with_newcomers(record: RolloutRecord, before: frozenset[str], holdings: Sequence[Holding]) -> RolloutRecord:
