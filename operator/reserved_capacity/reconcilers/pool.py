@@ -25,6 +25,7 @@ from reserved_capacity.domain.releases import spare_members
 from reserved_capacity.ledger_ports import PoolName
 from reserved_capacity.ports import (
     COMPUTE_UNIT_POOLS,
+    ENDPOINT_SLICES,
     EVENTS,
     MODEL_INSTANCES,
     NODES,
@@ -46,6 +47,7 @@ from reserved_capacity.snapshot import (
     parse_class,
     parse_pool,
     pods_of_member,
+    ready_members,
     repair_rules,
 )
 from reserved_capacity.snapshot.pool_world import PoolView, view_pool
@@ -88,6 +90,26 @@ async def _confirm_releases(context: Context, view: PoolView, plan: PoolPlan) ->
         told = _health if ref.resource == NODES else _intent
         if told(live) != told(known):
             raise Conflict(f"{ref} is not what the release of members was planned on")
+    rolling = {each.instance for each in (*view.world.rollouts, *plan.rollouts.records) if each.moving}
+    moving = {each.instance for each in holdings_of(view.pool) if each.replaces}
+    if not leaving.isdisjoint(rolling | moving):
+        await _confirm_who_serves(context, view, asked, {each.member for each in released})
+
+
+async def _confirm_who_serves(context: Context, view: PoolView, instances: set[str], released: set[str]) -> None:
+    """A member that moves is stopped because enough others serve, or because it does not itself (S2, S5, N3): ask whether
+    it is still so, not when they were last heard of."""
+    for name in sorted(instances):
+        namespace = view.pool.namespace
+        selector = f"{meta.INSTANCE_LABEL}={name}"
+        listing = await context.cluster.list(ENDPOINT_SLICES, namespace=namespace, label_selector=selector)
+        for obj in listing.items:
+            context.store.observe(ENDPOINT_SLICES, obj)
+        mine = {each.member for each in holdings_of(view.pool) if each.instance == name}
+        planned_on, live = mine & view.world.available, ready_members(context.store, namespace, name)
+        changed = (planned_on - live) | (live & released - planned_on)
+        if changed and not any(each.name == name and each.spec.suspend for each in view.instances):
+            raise Conflict(f"{', '.join(sorted(changed))}: not what the release of members was planned on")
 
 
 def _health(node: JsonObject | None) -> tuple[Any, ...] | None:
