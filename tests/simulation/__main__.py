@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import functools
 import gc
 import multiprocessing
 import multiprocessing.pool
@@ -14,9 +15,11 @@ from collections.abc import Iterator
 
 from tests.simulation.guards import table
 from tests.simulation.sightings import Violation
-from tests.simulation.simulation import AT_THE_ENDS, EVERYWHERE, Focus, Simulation
+from tests.simulation.simulation import AT_THE_ENDS, EVERYWHERE, IN_ROLLOUTS, Focus, Simulation
 
 Finding = tuple[int, str]
+_FOCI = (EVERYWHERE, AT_THE_ENDS, IN_ROLLOUTS)
+_OPTIONS = ("", " --ends", " --rollouts")
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -26,6 +29,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--replay", type=int, metavar="SEED", help="run this one alone and tell what happens")
     parser.add_argument("--keep-going", action="store_true", help="run all seeds, whatever is found")
     parser.add_argument("--ends", action="store_true", help="terms end, are renewed and reduced in mid-story")
+    parser.add_argument("--rollouts", action="store_true", help="versions change all the time")
     parser.add_argument("-v", "--verbose", action="store_true", help="with --replay: every event")
     parser.add_argument("--guards", action="store_true", help="write the table of guards and what misses them")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
@@ -33,7 +37,7 @@ def main(arguments: list[str] | None = None) -> int:
     if chosen.guards:
         say(table())
         return 0
-    focus = AT_THE_ENDS if chosen.ends else EVERYWHERE
+    focus = AT_THE_ENDS if chosen.ends else IN_ROLLOUTS if chosen.rollouts else EVERYWHERE
     if chosen.replay is not None:
         finding = examine(chosen.replay, focus, verbose=chosen.verbose)
         say(finding[1] if finding else f"seed {chosen.replay}: no violation")
@@ -61,7 +65,7 @@ def examine(seed: int, focus: Focus = EVERYWHERE, *, verbose: bool = False) -> F
     finally:
         gc.enable()
     lines = "\n".join(simulation.last_events())
-    again = f"--replay {seed}{' --ends' if focus is AT_THE_ENDS else ''} -v"
+    again = f"--replay {seed}{_OPTIONS[_FOCI.index(focus)]} -v"
     return seed, (
         f"\nseed {seed}, step {simulation.step}: VIOLATION of {what}\nlast events:\n{lines}\n"
         f"replay: .venv/bin/python -m tests.simulation {again}"
@@ -89,11 +93,11 @@ def run(seeds: range, jobs: int, focus: Focus, *, keep_going: bool = False) -> i
 
 def _examined(pool: multiprocessing.pool.Pool, seeds: range, jobs: int, focus: Focus) -> Iterator[Finding | None]:
     chunk = max(1, min(20, len(seeds) // (4 * jobs) or 1))
-    return pool.imap_unordered(_examine_ends if focus is AT_THE_ENDS else examine, seeds, chunksize=chunk)
+    return pool.imap_unordered(functools.partial(_examine_of, _FOCI.index(focus)), seeds, chunksize=chunk)
 
 
-def _examine_ends(seed: int) -> Finding | None:
-    return examine(seed, AT_THE_ENDS)
+def _examine_of(focus: int, seed: int) -> Finding | None:
+    return examine(seed, _FOCI[focus])
 
 
 if __name__ == "__main__":

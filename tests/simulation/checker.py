@@ -8,9 +8,11 @@ To add an invariant: a method that one of `_SEEN` leads to, which calls `found`.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 from reserved_capacity.ports import (
     COMPUTE_UNIT_POOLS,
+    ENDPOINT_SLICES,
     MODEL_INSTANCES,
     NODES,
     PODS,
@@ -30,9 +32,11 @@ from tests.simulation.facts import (
     held_by,
     is_usable,
     label,
+    lent_to,
     moving,
     place,
     requested_gpus,
+    version_of,
 )
 from tests.simulation.record_rules import RecordRules
 from tests.simulation.sightings import A_WHILE, FOR_EVER, Wish
@@ -120,8 +124,9 @@ class Checker(RecordRules):
         staying = [node for name, node in self._nodes.items() if name not in self._trouble]
         claimed = sum(claims_on(node).get((pool, uid), 0) for node in staying)
         contracted = sum(order["computeUnits"] for order in live["spec"]["commitments"]) // 100
-        if claimed > contracted:
-            self.found(f"{pool} ordered {contracted} blocks and claims {claimed}", "I2 claims")
+        lent = lent_to(live)
+        if claimed > contracted + lent:
+            self.found(f"{pool} ordered {contracted} blocks, borrows {lent} and claims {claimed}", "I2 claims")
 
     # ----------------------------------------------------------------------------------------------------------- pools
 
@@ -144,7 +149,9 @@ class Checker(RecordRules):
         if old != new:
             self._moving = moving(before, "Executing", "RolledBack") | moving(pool, "Executing", "RolledBack")
             self._returning = moving(pool, "RolledBack")
+            self._before = before
             self._record(at, pool, old, new)
+            self._steps(at, before, pool, old, new)
 
     def _forgive_members_of(self, pool: PoolName) -> None:
         """Their record was taken away by somebody else: what runs is not covered, for no fault of ours."""
@@ -172,9 +179,19 @@ class Checker(RecordRules):
     def _instance(self, event: str, obj: JsonObject) -> None:
         metadata = obj["metadata"]
         gone = event == "DELETED" or bool(metadata.get("deletionTimestamp"))
-        wish = Wish(int(metadata["resourceVersion"]), "" if gone else metadata["uid"], obj["spec"]["instances"])
+        spec, upgrade = obj["spec"], obj["spec"].get("upgrade") or {}
+        wish = Wish(
+            int(metadata["resourceVersion"]),
+            "" if gone else metadata["uid"],
+            spec["instances"],
+            version_of(spec),
+            upgrade.get("minAvailable", spec["instances"]),
+            bool(upgrade.get("acceptBelowMinimum")),
+            bool(upgrade.get("paused")),
+            bool(spec.get("suspend")),
+        )
         known = self._wishes.setdefault(place(obj), [])
-        if not known or (known[-1].uid, known[-1].desired) != (wish.uid, wish.desired):
+        if not known or replace(known[-1], version=wish.version) != wish:
             known.append(wish)
 
     # --------------------------------------------------------------------------------------------------------- members
@@ -256,4 +273,5 @@ _SEEN: dict[Resource, Callable[[Checker, str, JsonObject], None]] = {
     MODEL_INSTANCES: Checker._instance,
     STATEFUL_SETS: Checker._member,
     PODS: Checker._pod,
+    ENDPOINT_SLICES: Checker._endpoints,
 }

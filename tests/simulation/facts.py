@@ -28,6 +28,7 @@ class Held:
     releasing: bool
     uid: str = ""
     replaces: str = ""
+    version: tuple[str, str] = ("", "")
 
     def on(self, node: str) -> int:
         return self.blocks // len(self.nodes) if node in self.nodes else 0
@@ -76,9 +77,57 @@ def held_by(pool: JsonObject) -> tuple[Held, ...]:
             each["state"] == "Releasing",
             each.get("instanceUid", ""),
             each.get("replaces", ""),
+            (each.get("snapshot", ""), each.get("profile", "default")),
         )
         for each in (pool.get("status") or {}).get("holdings") or ()
     )
+
+
+@dataclass(frozen=True, slots=True)
+class Rollout:
+    """A rollout as the pool's status has it; `lent` are blocks beyond the contract, `places` those of a surge."""
+
+    instance: str
+    uid: str
+    state: str
+    source: tuple[str, str]
+    target: tuple[str, str]
+    strategy: str
+    places: int
+    lent: int
+    vacated: tuple[str, ...]
+    failed: bool
+
+    @property
+    def moving(self) -> bool:
+        return self.state in ("Running", "RollingBack")
+
+
+def rollouts_of(pool: JsonObject) -> tuple[Rollout, ...]:
+    return tuple(
+        Rollout(
+            each["instance"],
+            each.get("instanceUid", ""),
+            each.get("state", "Running"),
+            version_of(each["from"]),
+            version_of(each["to"]),
+            each.get("strategy", ""),
+            each.get("surge", 0),
+            each.get("borrowedComputeUnits", 0) // 100,
+            tuple(each.get("vacated") or ()),
+            "failure" in each,
+        )
+        for each in (pool.get("status") or {}).get("rollouts") or ()
+    )
+
+
+def lent_to(pool: JsonObject) -> int:
+    """Blocks beyond the contract that its rollouts may borrow (S2): until they have ended, and a halted one has not."""
+    return sum(each.lent for each in rollouts_of(pool) if each.moving or each.state == "Halted")
+
+
+def version_of(spec: JsonObject) -> tuple[str, str]:
+    return (spec["snapshot"], spec.get("profile", "default"))
 
 
 def doubled(holdings: tuple[Held, ...]) -> set[str]:
@@ -105,6 +154,11 @@ def moving(pool: JsonObject, *phases: str) -> set[str]:
     }
 
 
+def by_instance(holdings: tuple[Held, ...]) -> dict[str, tuple[Held, ...]]:
+    names = {each.instance for each in holdings}
+    return {name: tuple(each for each in holdings if each.instance == name) for name in names}
+
+
 def by_node(holdings: tuple[Held, ...]) -> dict[str, int]:
     used: dict[str, int] = {}
     for each in holdings:
@@ -127,6 +181,12 @@ def place(obj: JsonObject) -> PoolName:
 
 def is_ready(node: JsonObject) -> bool:
     return bool(node["status"]["conditions"][0]["status"] == "True")
+
+
+def is_ready_pod(pod: JsonObject) -> bool:
+    conditions = (pod.get("status") or {}).get("conditions") or ()
+    going = pod["metadata"].get("deletionTimestamp")
+    return not going and any(each["type"] == "Ready" and each["status"] == "True" for each in conditions)
 
 
 def is_usable(node: JsonObject) -> bool:

@@ -11,6 +11,8 @@ from unittest import mock
 
 from reserved_capacity.adapters.remembering import RememberingCluster
 from reserved_capacity.domain import admission, claims, members, placement, pool_plan
+from reserved_capacity.domain.rollout import gates
+from reserved_capacity.domain.rollout.walk import Walk
 from reserved_capacity.doubts import Doubts
 from reserved_capacity.loop import Loop
 from reserved_capacity.ports import (
@@ -25,7 +27,7 @@ from reserved_capacity.reconcilers.context import Board, Context
 from reserved_capacity.snapshot import pool_world
 from tests.simulation import removals
 from tests.simulation.interleaving import Scene
-from tests.simulation.scenes import amounts, races, records, views, wakes
+from tests.simulation.scenes import amounts, races, records, rollouts, views, wakes
 
 
 @dataclass(frozen=True, slots=True)
@@ -254,6 +256,32 @@ ALONE: tuple[Guard, ...] = (
         "a pool's verdicts wake its instances",
         removals.instead(Board, "post", lambda *_: set()),
         wakes.an_instance_waits,
+        "true reason",
+    ),
+    Guard(
+        "confirm who serves, before a member that moves is stopped (S5)",
+        removals.instead(pool, "_confirm_who_serves", removals.done),
+        rollouts.another_stops_serving_unheard,
+        "S5",
+    ),
+    Guard(
+        "a rollout keeps minAvailable (S5)",
+        removals.instead(Walk, "objection", removals.no_objection),
+        rollouts.all_are_to_be_available,
+        "S5",
+    ),
+    Guard(
+        "a rollout keeps the minimum of the offering (C6)",
+        removals.accepting_fewer(),
+        rollouts.the_minimum_is_to_be_available,
+        "I3",
+    ),
+    Guard("a pause (S4)", removals.without_gate(gates._paused), rollouts.it_is_paused, "S4"),
+    Guard("what was borrowed goes back (S2)", removals.never_given_back(), rollouts.it_borrows, "C4"),
+    Guard(
+        "the progress deadline (S6)",
+        removals.instead(Walk, "_judge", removals.nothing),
+        rollouts.the_new_one_never_serves,
         "true reason",
     ),
 )

@@ -41,6 +41,7 @@ from tests.simulation.network import Weather
 from tests.simulation.process import Process, Task
 from tests.simulation.settling import Settling, as_event_loop
 from tests.simulation.sightings import Violation
+from tests.simulation.upgrades import can_serve, offering
 from tests.simulation.users import GPUS, NAMESPACE, OFFERINGS, accelerator_class, pool_body, price_book
 
 CLASS = Key(CAPACITY, "", "h100-8")
@@ -81,12 +82,12 @@ class Theatre:
         self.cluster = FakeCluster(now=self.clock.now, shares=True)
         self.checker = Checker(self.cluster)
         self.cluster.subscribe(self.checker.saw)
-        self.controllers = FakeControllers(self.cluster)
+        self.controllers = FakeControllers(self.cluster, becomes_ready=can_serve)
         self._settling = Settling(self.cluster, self.controllers, self.checker, self.wait)
         self.cluster.user_create(ACCELERATOR_CLASSES, accelerator_class())
         self.cluster.user_create(PRICE_BOOKS, price_book())
         for name, (cu, minimum) in OFFERINGS.items():
-            self.cluster.user_create(MODEL_OFFERINGS, catalogue.offering(name, cu=cu, minimum=minimum))
+            self.cluster.user_create(MODEL_OFFERINGS, offering(name, cu, minimum))
 
     # ----------------------------------------------------------------------------------------------------------- users
 
@@ -109,9 +110,9 @@ class Theatre:
         ref = Ref(COMPUTE_UNIT_POOLS, NAMESPACE, pool)
         self.cluster.user_patch(ref, {"spec": {"commitments": [*first, *more]}})
 
-    def instance(self, name: str, offering: str, count: int, *, pool: str = "p", **spec: Any) -> None:
+    def instance(self, name: str, model: str, count: int, *, pool: str = "p", **spec: Any) -> None:
         self._user()
-        body = catalogue.instance(name, offering, count, pool_ref=pool, **spec)
+        body = catalogue.instance(name, model, count, pool_ref=pool, **spec)
         self.cluster.user_create(MODEL_INSTANCES, body)
 
     def edit(self, name: str, **spec: Any) -> None:
@@ -240,6 +241,17 @@ class Theatre:
     def pods_stop(self, at_once: bool) -> None:
         """Whether kubelets come to an end with pods that are deleted."""
         self.controllers.stops = lambda _pod: at_once
+
+    def crash(self, pod: str) -> None:
+        """It is not ready, nor will it or any other be (`pods_start`), and its endpoint says so."""
+        self._user()
+        self.pods_start(False)
+        self.controllers.fail_pod(Ref(PODS, NAMESPACE, pod))
+        self.cluster_works()
+
+    def pods_start(self, at_once: bool) -> None:
+        """Whether those get ready that can."""
+        self.controllers.becomes_ready = can_serve if at_once else lambda _pod: False
 
     def cluster_works(self) -> None:
         """The cluster's own controllers, the scheduler and the kubelets, until they have nothing to do."""

@@ -7,7 +7,6 @@ and nothing of how the planners follow them.
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, field
 from datetime import timedelta
 
 from reserved_capacity.ports import (
@@ -37,42 +36,27 @@ from tests.simulation.facts import (
     doubled,
     gpus_on,
     held_by,
+    is_ready_pod,
     is_usable,
     label,
     moving,
     place,
     requested_gpus,
+    rollouts_of,
 )
+from tests.simulation.pool_facts import PoolFacts
+from tests.simulation.rollout_verdict import Around, judge_rollout
 from tests.simulation.sightings import Violation
 
 NODES_OF_MEMBER = "reservedcapacity.io/nodes"
 REVISION = "reservedcapacity.io/revision"
+SNAPSHOT = "reservedcapacity.io/snapshot"
+PROFILE = "reservedcapacity.io/profile"  # an annotation
 
 
 def judge(cluster: FakeCluster, *, one_leader: bool) -> None:
     """Raises Violation."""
     _Verdict(cluster, one_leader).all()
-
-
-@dataclass(slots=True)
-class _PoolFacts:
-    """`free`: blocks on usable nodes that the pool claims and nobody holds; `vanished`: claims on GPUs that are lost."""
-
-    body: JsonObject
-    holdings: tuple[Held, ...]
-    contracted: int
-    lasting: int
-    claimed: dict[str, int] = field(default_factory=dict)
-    free: dict[str, int] = field(default_factory=dict)
-    vanished: int = 0
-
-    @property
-    def room(self) -> int:
-        return self.lasting - sum(each.blocks for each in self.holdings)
-
-    @property
-    def releasing(self) -> bool:
-        return any(each.releasing for each in self.holdings)
 
 
 class _Verdict:
@@ -96,11 +80,11 @@ class _Verdict:
             if not obj["metadata"].get("deletionTimestamp"):
                 self._instance(obj)
 
-    def _pool(self, obj: JsonObject) -> _PoolFacts:
+    def _pool(self, obj: JsonObject) -> PoolFacts:
         # Of what ends within the hour nothing is granted, though it is claimed until then.
         contracted = sum(contracted_blocks(obj, self.cluster.now()).values())
         lasting = sum(contracted_blocks(obj, self.cluster.now() + timedelta(hours=1)).values())
-        facts = _PoolFacts(obj, held_by(obj), contracted, lasting)
+        facts = PoolFacts(obj, held_by(obj), contracted, lasting)
         for name, node in self.nodes.items():
             claims = claims_on(node)
             mine = claims.get((place(obj), obj["metadata"]["uid"]), 0)
@@ -159,9 +143,22 @@ class _Verdict:
 
     def _children(self) -> None:
         used = {(at[0], label(each, REVISION)) for at, each in self.members.items()}
+        used |= {
+            (place(each)[0], place(each)[1])
+            for each in self.cluster.all_stored(CONTROLLER_REVISIONS)
+            if self._is_way_back(each)
+        }
         for resource in (CONTROLLER_REVISIONS, SERVICES, POD_DISRUPTION_BUDGETS):
             for obj in self.cluster.all_stored(resource):
                 self._child(resource, obj, used)
+
+    def _is_way_back(self, revision: JsonObject) -> bool:
+        """What a rollout that is not done would go back to is kept (ADR 0030)."""
+        return any(
+            each.instance == label(revision, INSTANCE) and each.state != "Done"
+            for pool in self.pools.values()
+            for each in rollouts_of(pool.body)
+        )
 
     def _child(self, resource: Resource, obj: JsonObject, used: set[tuple[str, str]]) -> None:
         at = place(obj)
@@ -174,7 +171,7 @@ class _Verdict:
 
     # ------------------------------------------------------------------------------------------------------- provision
 
-    def _provisioned(self, at: PoolName, pool: _PoolFacts) -> None:
+    def _provisioned(self, at: PoolName, pool: PoolFacts) -> None:
         """C4: blocks that are free and ordered are claimed; those above the order are given back unless held. N2: what
         is held without a claim is claimed again, where there is room."""
         for held in pool.holdings:
@@ -189,7 +186,7 @@ class _Verdict:
             if missing > 0 and is_usable(node) and self._unclaimed(node) > 0:
                 raise Violation("C4", f"{at} lacks {missing} blocks, and {name} has {self._unclaimed(node)} free ones")
         leaving = any(not is_usable(self.nodes[name]) for name in pool.claimed)
-        surplus = -missing - lost
+        surplus = -missing - lost - pool.lent
         idle = sum(pool.free.values())
         if surplus > 0 and idle > 0 and not leaving:
             raise Violation("C4", f"{at} claims {surplus} blocks more than it ordered, and {idle} are idle")
@@ -250,14 +247,14 @@ class _Verdict:
             raise Violation("true reason", f"{name} has what it asks for: {says['CapacityReserved']}")
         self._serves(obj, pool, held, says["Ready"])
 
-    def _refused(self, obj: JsonObject, pool: _PoolFacts, held: int, reason: str) -> None:
+    def _refused(self, obj: JsonObject, pool: PoolFacts, held: int, reason: str) -> None:
         spec = obj["spec"]
         offering = self._offering(obj)
         group = self._group(obj)
         wanted = sum(each["spec"]["instances"] for each in group)
         size, minimum = offering["computeUnitsPerInstance"] // 100, offering.get("minInstances", 1)
         true = {
-            "UnknownSnapshot": spec["snapshot"] != f"{spec['offering']}-1",
+            "UnknownSnapshot": not spec["snapshot"].startswith(f"{spec['offering']}-"),
             "BelowMinimumInstances": 0 < wanted < minimum or len(group) > 1 or held < minimum,
             "ExceedsPool": spec["instances"] * size > pool.lasting and spec["instances"] > held,
             "NotSupportedYet": False,
@@ -265,7 +262,7 @@ class _Verdict:
         if not true.get(reason, True):
             raise Violation("true reason", f"{obj['metadata']['name']} is refused as {reason}")
 
-    def _waits(self, obj: JsonObject, pool: _PoolFacts, says: JsonObject) -> None:
+    def _waits(self, obj: JsonObject, pool: PoolFacts, says: JsonObject) -> None:
         """Brute force: would its next grant fit?"""
         name, offering = obj["metadata"]["name"], self._offering(obj)
         size, minimum = offering["computeUnitsPerInstance"] // 100, offering.get("minInstances", 1)
@@ -279,14 +276,19 @@ class _Verdict:
             if self._accepted(each)
         )
         fits = sum(blocks // size for blocks in pool.free.values()) >= batch and pool.room >= batch * size
+        fits = fits and not pool.promised
         moving = any(not self._is_usable(node) for each in pool.holdings for node in each.nodes)
         if fits and missing >= batch and not moving:
             raise Violation("true reason", f"{name} waits, and {batch} x {size} blocks would fit: {says['message']}")
         idle = sum(pool.free.values())
+        stuck = sum(
+            each.blocks for each in pool.holdings if each.releasing and not all(map(self._is_usable, each.nodes))
+        )
         true = {
             "WaitingForRelease": pool.releasing,
             "BelowMinimumInstances": missing < batch,
-            "Fragmented": min(idle, pool.room) >= batch * size and not (fits and not moving),
+            # What is stuck on a node that has failed is replaced in the contract already (N2).
+            "Fragmented": min(idle, pool.room + stuck) >= batch * size and not (fits and not moving),
             "NodesUnhealthy": any(not is_usable(self.nodes[each]) for each in pool.claimed)
             or sum(pool.claimed.values()) > idle,
             "NotYetProvisioned": sum(pool.claimed.values()) - pool.vanished < pool.contracted,
@@ -295,7 +297,7 @@ class _Verdict:
         if not true.get(says["reason"], False):
             raise Violation("true reason", f"{name} waits: {says['reason']}: {says['message']}")
 
-    def _serves(self, obj: JsonObject, pool: _PoolFacts, held: list[Held], says: JsonObject) -> None:
+    def _serves(self, obj: JsonObject, pool: PoolFacts, held: list[Held], says: JsonObject) -> None:
         name, namespace = obj["metadata"]["name"], place(obj)[0]
         suspended = obj["spec"].get("suspend", False)
         running = 0
@@ -317,12 +319,32 @@ class _Verdict:
             running += 0 if going else (member.get("status") or {}).get("readyReplicas", 0)
         moving = len(held) > obj["spec"]["instances"]
         releasing = moving or any(each.releasing and each.instance == name for each in pool.holdings)
-        if says["status"] != "True" and not releasing and (suspended or running >= obj["spec"]["instances"]):
+        up_to_date = next(each for each in obj["status"]["conditions"] if each["type"] == "UpToDate")
+        self._rollout(obj, pool)
+        held_up = releasing or up_to_date["status"] != "True"
+        if says["status"] != "True" and not held_up and (suspended or running >= obj["spec"]["instances"]):
             raise Violation("true reason", f"{name} has all it asks for: {says}")
         if says["status"] == "True" and not suspended and running < obj["spec"]["instances"]:
             raise Violation("true reason", f"{name} is Ready with {running} of {obj['spec']['instances']} members")
 
-    def _has_blocks(self, pool: _PoolFacts, mine: Held, node: str) -> bool:
+    def _rollout(self, obj: JsonObject, pool: PoolFacts) -> None:
+        name, offering = obj["metadata"]["name"], self._offering(obj)
+        size, mine = offering["computeUnitsPerInstance"] // 100, pool.of(name)
+        others = [each for each in rollouts_of(pool.body) if each.moving and each.instance != name]
+        fits = not others and pool.room >= size and any(blocks >= size for blocks in pool.free.values())
+        calm = not pool.releasing and all(self._is_usable(node) for node in (*pool.claimed, *by_node(pool.holdings)))
+        counts = Counter(label(pod, INSTANCE) for pod in self.pods if is_ready_pod(pod))
+        names = {each["metadata"]["name"] for each in self._group(obj)}
+        around = Around(
+            fits=fits,
+            calm=calm and pool.lasting == pool.contracted and not obj["spec"].get("suspend"),
+            running=counts[name],
+            together=sum(counts[each] for each in names),
+            minimum=offering.get("minInstances", 1),
+        )
+        judge_rollout(obj, pool.body, mine, around)
+
+    def _has_blocks(self, pool: PoolFacts, mine: Held, node: str) -> bool:
         """Fewer blocks may be claimed than held, where a node came back with others on it. Who runs there has them, then
         who comes first on record; the rest waits."""
         first = pool.holdings.index(mine)
@@ -335,13 +357,15 @@ class _Verdict:
         return taken <= pool.claimed.get(node, 0)
 
     def _alike(self) -> None:
-        """R1, R3: the members of one instance run one template, whatever became of the offering meanwhile."""
-        runs: dict[tuple[str, str], set[str]] = {}
+        """R1, R3: the members of one instance that run one version run one template, whatever became of the offering
+        meanwhile."""
+        runs: dict[tuple[str, ...], set[str]] = {}
         for at, member in self.members.items():
             if not member["metadata"].get("deletionTimestamp"):
                 owner = member["metadata"]["ownerReferences"][0]["uid"]
-                runs.setdefault((at[0], owner), set()).add(label(member, REVISION))
-        for (_, owner), revisions in runs.items():
+                version = (label(member, SNAPSHOT), (member["metadata"].get("annotations") or {}).get(PROFILE, ""))
+                runs.setdefault((at[0], owner, *version), set()).add(label(member, REVISION))
+        for (_, owner, *_version), revisions in runs.items():
             if len(revisions) > 1:
                 raise Violation("R3", f"the members of {owner} run {', '.join(sorted(revisions))}")
 

@@ -3,14 +3,25 @@
 from __future__ import annotations
 
 import itertools
-from datetime import timedelta
 
-from reserved_capacity.ports import MODEL_INSTANCES, MODEL_OFFERINGS, JsonObject, Ref
-from tests.simulation.facts import MEMBER, Held, PoolName, by_node, claims_on, contracted_blocks, doubled, label, place
-from tests.simulation.sightings import A_WHILE, FOR_EVER, Sightings
+from reserved_capacity.ports import MODEL_INSTANCES, JsonObject, Ref
+from tests.simulation.facts import (
+    MEMBER,
+    Held,
+    PoolName,
+    by_node,
+    claims_on,
+    doubled,
+    label,
+    lent_to,
+    place,
+    rollouts_of,
+)
+from tests.simulation.rollout_rules import RolloutRules
+from tests.simulation.sightings import A_WHILE, FOR_EVER
 
 
-class RecordRules(Sightings):
+class RecordRules(RolloutRules):
     def _record(self, at: PoolName, pool: JsonObject, old: tuple[Held, ...], new: tuple[Held, ...]) -> None:
         before, after = {each.member: each for each in old}, {each.member: each for each in new}
         if len(after) != len(new):
@@ -26,7 +37,9 @@ class RecordRules(Sightings):
             if now is None or (held.releasing and not now.releasing):
                 self._dropped(at, held)  # its name may go to a new member in the same write
             elif now.releasing and not held.releasing and not self._has_to_stop(pool, old):
-                self._released(at, held, sum(not each.releasing and each.instance == held.instance for each in old))
+                self._released(
+                    at, pool, held, sum(not each.releasing and each.instance == held.instance for each in old)
+                )
             elif (held.nodes, held.blocks) != (now.nodes, now.blocks):
                 self.found(f"{member} was moved on record", "R1")
         self._floor(at, old, new)
@@ -53,7 +66,7 @@ class RecordRules(Sightings):
         )
         # By its own word: a write that was slow on its way may arrive after the end.
         sizes = (each["computeUnits"] for each in pool["status"]["commitments"] if each["state"] != "Expired")
-        contracted = sum(sizes) // 100
+        contracted = sum(sizes) // 100 + lent_to(pool)
         if before < after > contracted and at not in self._pool_made_anew:
             self.found(f"{at}: {after} blocks are held and {contracted} contracted", "I2 held")
 
@@ -68,9 +81,10 @@ class RecordRules(Sightings):
         if left and held.member not in self._unrecorded:
             self.found(f"{held.member} is off the record while {', '.join(left)} runs", "C7 pods")
 
-    def _released(self, at: PoolName, held: Held, together: int) -> None:
-        """Nothing that serves is stopped without need: the instance went, or asked for fewer, since this was granted."""
-        if held.member in self._unrecorded or held.instance in self._moving:
+    def _released(self, at: PoolName, pool: JsonObject, held: Held, together: int) -> None:
+        """Nothing that serves is stopped without need: the instance went, or asked for fewer, since this was granted. A
+        rollout stops who runs something else than what it moves to (its budget: rollout_rules.py)."""
+        if held.member in self._unrecorded or held.instance in self._moving or self._is_replaced(pool, held):
             return
         granted = self._granted.get((at[0], held.member), 0)
         if any(self._trouble.get(node, 0) >= granted for node in held.nodes) or self._owner_is_gone(at, held):
@@ -85,28 +99,26 @@ class RecordRules(Sightings):
         if len(uids) == 1 and "" not in uids and all(each.desired >= together for each in relevant):
             self.found(f"{held.member} is released, and {held.instance} never asked for fewer than {together}", "C5")
 
-    def _has_to_stop(self, pool: JsonObject, old: tuple[Held, ...]) -> bool:
-        """M8: a commitment ends or is reduced within the hour, or was, and what lasts does not hold all that is held."""
-        ordered = sum(each["computeUnits"] for each in pool["spec"]["commitments"]) // 100
-        lasting = sum(contracted_blocks(pool, self.cluster.now() + timedelta(hours=1)).values())
-        return lasting < ordered and sum(each.blocks for each in old if not each.releasing) > lasting
+    def _is_replaced(self, pool: JsonObject, held: Held) -> bool:
+        for each in rollouts_of(pool):
+            if each.instance == held.instance and each.uid in ("", held.uid):
+                toward = each.source if each.state in ("RollingBack", "RolledBack") else each.target
+                # Another attempt makes its members anew; and so it does with those that did not serve.
+                return held.version != toward or not self._serves(place(pool)[0], held, lately=False)
+        return False
 
     def _whole(self, at: PoolName, old: tuple[Held, ...], new: tuple[Held, ...]) -> None:
         """C6: what is granted reaches the minimum at once. A record that was lost is not granted, but found again; and
         who was deleted a moment ago may still count."""
         if at in self._pool_made_anew or any(self._owner_is_gone(at, held) for held in {*old, *new}):
             return
-        before, after = self._by_offering(at, old), self._by_offering(at, new)
+        before, after = self._by_offering(at, old, self._before), self._by_offering(at, new, self._pools[at])
         step_by_step = self._offerings_of(at, self._moving)  # the written plan is the grant
         for offering, count in after.items():
             if offering in step_by_step:
                 continue
             if before.get(offering, 0) < count < self._minimum(offering):
                 self.found(f"{at}: {offering} is granted {count}, the least is {self._minimum(offering)}", "C6")
-
-    def _minimum(self, offering: str) -> int:
-        obj = self.cluster.stored(Ref(MODEL_OFFERINGS, "", offering))
-        return obj["spec"]["reserved"].get("minInstances", 1) if obj is not None else 1
 
     def _owner_is_gone(self, at: PoolName, held: Held) -> bool:
         """For whom it was granted, or who made the member, is there no more."""
@@ -119,7 +131,7 @@ class RecordRules(Sightings):
 
     def _floor(self, at: PoolName, old: tuple[Held, ...], new: tuple[Held, ...]) -> None:
         """I3. What the user's own hand did is excused: an instance deleted, or made anew, or one that gives the floor up."""
-        before, after = self._by_offering(at, old), self._by_offering(at, new)
+        before, after = self._by_offering(at, old, self._before), self._by_offering(at, new, self._pools[at])
         returning = self._offerings_of(at, self._returning)
         for offering, count in before.items():
             minimum, left = self._minimum(offering), after.get(offering, 0)
@@ -167,8 +179,14 @@ class RecordRules(Sightings):
         shrinks = all(left[name] >= wishes[name] for name in leaving)
         return not sum(wishes.values()) or (shrinks and sum(wishes.values()) >= minimum)
 
-    def _by_offering(self, at: PoolName, holdings: tuple[Held, ...]) -> dict[str, int]:
+    def _by_offering(self, at: PoolName, holdings: tuple[Held, ...], pool: JsonObject) -> dict[str, int]:
+        """Instances that are granted. A place that a rollout has emptied to fill it again is (S2, InPlace)."""
         counts: dict[str, int] = {}
+        for rollout in rollouts_of(pool):
+            instance = self.cluster.stored(Ref(MODEL_INSTANCES, at[0], rollout.instance))
+            if rollout.moving and instance is not None and rollout.uid in ("", instance["metadata"]["uid"]):
+                offering = instance["spec"]["offering"]
+                counts[offering] = counts.get(offering, 0) + len(rollout.vacated)
         former = doubled(holdings)
         for held in holdings:
             if held.member in former:
@@ -182,13 +200,3 @@ class RecordRules(Sightings):
     def _offerings_of(self, at: PoolName, instances: set[str]) -> set[str]:
         found = (self.cluster.stored(Ref(MODEL_INSTANCES, at[0], name)) for name in instances)
         return {obj["spec"]["offering"] for obj in found if obj is not None}
-
-    def _instances_of(self, at: PoolName, offering: str) -> list[JsonObject]:
-        return [
-            obj
-            for obj in self.cluster.all_stored(MODEL_INSTANCES)
-            if obj["spec"]["poolRef"] == at[1]
-            and obj["metadata"]["namespace"] == at[0]
-            and obj["spec"]["offering"] == offering
-            and not obj["metadata"].get("deletionTimestamp")
-        ]

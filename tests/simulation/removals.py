@@ -12,6 +12,8 @@ from unittest import mock
 from reserved_capacity.adapters.remembering import RememberingCluster
 from reserved_capacity.api.computeunitpool import ComputeUnitPool
 from reserved_capacity.domain import claims, eligibility, holdings, members, placement
+from reserved_capacity.domain.rollout import gates, planning, records, walk
+from reserved_capacity.domain.rollout.walk import Walk
 from reserved_capacity.ports import (
     NODES,
     PODS,
@@ -74,6 +76,39 @@ def no_keys(*_: object) -> Iterator[Any]:
 
 def lost(_member: JsonObject) -> JsonObject:
     raise Conflict("its record is not to be seen yet")
+
+
+def no_objection(*_: object, **__: object) -> str:
+    return ""
+
+
+def accepting_fewer() -> Removal:
+    """As if every instance had accepted to fall below its offering's minimum."""
+    init = Walk.__init__
+
+    def accepting(self: Walk, ground: Any, spec: Any, demand: Any, record: Any, **options: Any) -> None:
+        init(self, ground, spec, replace(demand, accept_below_minimum=True), record, **options)
+
+    return instead(Walk, "__init__", accepting)
+
+
+def without_gate(gate: Any) -> Removal:
+    return instead(gates, "_GATES", tuple(each for each in gates._GATES if each is not gate))
+
+
+def never_given_back() -> Removal:
+    """What a rollout has borrowed stays on its record for ever."""
+    concluded = records.concluded
+
+    def keeping(record: Any, holdings: Any, now: Any) -> Any:
+        return replace(concluded(record, holdings, now), borrowed=record.borrowed)
+
+    @contextlib.contextmanager
+    def removed() -> Iterator[None]:
+        with mock.patch.object(planning, "concluded", keeping), mock.patch.object(walk, "concluded", keeping):
+            yield
+
+    return removed
 
 
 async def yes(*_: object, **__: object) -> bool:

@@ -39,11 +39,18 @@ def replanning(found: Callable[[str, str], None]) -> Iterator[None]:
         plan = plan_pool(world, **options)
         if due():
             told_backwards = replace(
-                world, instances=world.instances[::-1], nodes=world.nodes[::-1], holdings=world.holdings[::-1]
+                world,
+                instances=world.instances[::-1],
+                nodes=world.nodes[::-1],
+                holdings=world.holdings[::-1],
+                rollouts=world.rollouts[::-1],
+                rollout_specs=world.rollout_specs[::-1],
             )
             again = plan_pool(told_backwards, **options)
             if (again.holdings.holdings, again.holdings.waits) != (plan.holdings.holdings, plan.holdings.waits):
                 found("holdings depend on the order of instances, nodes or holdings", "I7")
+            if again.rollouts.records != plan.rollouts.records:
+                found("rollouts depend on the order of instances, nodes, holdings or rollouts", "I7")
         return plan
 
     with mock.patch.object(capacity, "plan_claims", claims), mock.patch.object(pool, "plan_pool", holdings):

@@ -22,11 +22,16 @@ class Violation(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Wish:
-    """What a ModelInstance asked for from `version` on; `uid` empty: it was gone, or going."""
+    """What a ModelInstance asked for from `version` on; `uid` empty: it was gone, or going. `least`: minAvailable."""
 
     version: int
     uid: str
     desired: int
+    target: tuple[str, str] = ("", "")
+    least: int = 0
+    accepts_fewer: bool = False
+    paused: bool = False
+    suspended: bool = False
 
 
 @dataclass(slots=True)
@@ -45,11 +50,15 @@ class Sightings:
     _pools: dict[PoolName, JsonObject] = field(default_factory=dict)
     _granted: dict[tuple[str, str], int] = field(default_factory=dict)
     _wishes: dict[PoolName, list[Wish]] = field(default_factory=dict)
+    _before: JsonObject = field(default_factory=dict)
     _pods: dict[PoolName, JsonObject] = field(default_factory=dict)
     _members: dict[PoolName, JsonObject] = field(default_factory=dict)
     _unrecorded: set[str] = field(default_factory=set)
     _foreign: dict[PoolName, tuple[int, str, int]] = field(default_factory=dict)
     looked: dict[tuple[str, str], int] = field(default_factory=dict)
+    _serving_by_slice: dict[PoolName, set[tuple[str, str]]] = field(default_factory=dict)
+    _serves_since: dict[tuple[str, str], int] = field(default_factory=dict)
+    _served_until: dict[tuple[str, str], int] = field(default_factory=dict)
     _moving: set[str] = field(default_factory=set)
     _returning: set[str] = field(default_factory=set)
 

@@ -27,28 +27,39 @@ from tests.fakes.cluster import FakeCluster
 from tests.fakes.controllers import FakeControllers
 from tests.integration.world import Clock
 from tests.simulation.checker import Checker
-from tests.simulation.facts import claims_on, gpus_on, held_by, is_usable
+from tests.simulation.facts import claims_on, gpus_on, held_by, is_usable, rollouts_of
 from tests.simulation.judge import judge
 from tests.simulation.network import Request, Weather
 from tests.simulation.process import Process
 from tests.simulation.replanning import replanning
+from tests.simulation.rollout_verdict import is_going
 from tests.simulation.settling import Settling, as_event_loop
 from tests.simulation.sightings import Violation
+from tests.simulation.upgrades import can_serve
 from tests.simulation.users import Users
 
 
 @dataclass(frozen=True, slots=True)
 class Focus:
-    """Where to look: so many operators at once, some faults more often, some actions (all enabled) more often."""
+    """Where to look: so many operators at once, some faults more often, some actions (all enabled) more often. `roomy`: it
+    begins with more of everything, and lasts longer."""
 
     operators: int | None = None
     weather: Mapping[str, float] = field(default_factory=dict)
     actions: tuple[str, ...] = ()
+    roomy: bool = False
 
 
 EVERYWHERE = Focus()
+# Versions change all the time.
+IN_ROLLOUTS = Focus(
+    actions=("change_version", "choose_strategy", "go_back", "choose_canary", "approve", "pause", "crash_pod"),
+    roomy=True,
+)
 # Terms end, are renewed and reduced in mid-story.
 AT_THE_ENDS = Focus(actions=("reach_end", "amend", "choose_renewal", "order_more"))
+
+_HOURS_FOR_ROLLOUTS = 30  # of windows that open once a day
 
 
 @dataclass(slots=True)
@@ -82,7 +93,7 @@ class Simulation:
         self.cluster.subscribe(self.checker.saw)
         self.cluster.subscribe(self._saw)
         self.slow_pods = chance.choice((0.0, 0.3, 0.8))
-        self.controllers = FakeControllers(self.cluster, becomes_ready=self._pod_moves, stops=self._pod_moves)
+        self.controllers = FakeControllers(self.cluster, becomes_ready=self._becomes_ready, stops=self._pod_moves)
         self.users = Users(self.cluster, chance, self._pass, favourites=self.focus.actions)
         self._settling = Settling(
             self.cluster, self.controllers, self.checker, lambda seconds: self._pass(timedelta(seconds=seconds))
@@ -108,15 +119,15 @@ class Simulation:
 
     def _play(self) -> None:
         """Mostly from a world in which something runs already: that is where there is something to lose."""
-        self.users.seed()
+        self.users.seed(roomy=self.focus.roomy)
         for _ in range(self.operators):
             self._start_process()
-        if self.chance.random() < 0.75:
+        if self.focus.roomy or self.chance.random() < 0.75:
             stormy, self.calm = self.weather.storm(), True
             self.settle()
             self.calm = False
             self.weather.blow(stormy)
-        for step in range(1, self.chance.randint(80, 260)):
+        for step in range(1, self.chance.randint(80, 260) * (2 if self.focus.roomy else 1)):
             self.step = step
             self._step()
             self.checker.raise_if_broken()
@@ -126,6 +137,7 @@ class Simulation:
         self._note("world", "the faults end")
         self._calm_down()
         self.settle()
+        self._let_rollouts_end()
         self._expect_silence("a settled world was written to (I8)")
         self._note("world", "all operators are killed, a fresh one starts")
         for process in list(self.processes):
@@ -199,6 +211,15 @@ class Simulation:
             process.list_all_again()
         self._settling.settle(self.processes)
 
+    def _let_rollouts_end(self) -> None:
+        """Those that wait for nothing but time: a hold, a window, a deadline."""
+        for _ in range(_HOURS_FOR_ROLLOUTS):
+            if not any(is_going(obj) for obj in self.cluster.all_stored(MODEL_INSTANCES)):
+                return
+            self.checker.actor = None
+            self._pass(timedelta(hours=1))
+            self.settle()
+
     def _expect_silence(self, otherwise: str) -> None:
         before = len(self.cluster.writes)
         for process in self.processes:
@@ -249,6 +270,9 @@ class Simulation:
         self.checker.actor = "late"
         request.carry_out()
 
+    def _becomes_ready(self, pod: JsonObject) -> bool:
+        return can_serve(pod) and self._pod_moves(pod)
+
     def _pod_moves(self, _pod: object) -> bool:
         return self.calm or self.chance.random() >= self.slow_pods
 
@@ -284,17 +308,22 @@ class _Content:
     def __str__(self) -> str:
         if self.resource == COMPUTE_UNIT_POOLS:
             holdings = [
-                f"{each.member}{'~' if each.releasing else ''}@{'+'.join(each.nodes)}" for each in held_by(self.obj)
+                f"{each.member}{'~' if each.releasing else ''}={'/'.join(each.version)}@{'+'.join(each.nodes)}"
+                + (f" for {each.replaces}" if each.replaces else "")
+                for each in held_by(self.obj)
             ]
             ordered = [f"{each['id']}={each['computeUnits']}" for each in self.obj["spec"]["commitments"]]
-            return f"ordered {', '.join(ordered)}; holdings {', '.join(holdings) or 'none'}"
+            rollouts = [str(each) for each in rollouts_of(self.obj) if each.moving]
+            told = f"; rollouts {', '.join(rollouts)}" if rollouts else ""
+            return f"ordered {', '.join(ordered)}; holdings {', '.join(holdings) or 'none'}{told}"
         if self.resource == NODES:
             claims = [f"{pool[1]}={blocks}" for (pool, _), blocks in sorted(claims_on(self.obj).items())]
             state = "" if is_usable(self.obj) else " not usable"
             return f"{gpus_on(self.obj)} GPUs{state}; claims {', '.join(claims) or 'none'}"
         if self.resource == MODEL_INSTANCES:
             spec = self.obj["spec"]
-            return f"{spec['instances']} x {spec['offering']} ({spec['snapshot']}) of pool {spec['poolRef']}"
+            version = f"{spec['snapshot']}/{spec.get('profile', 'default')}, {spec.get('upgrade') or 'no upgrade'}"
+            return f"{spec['instances']} x {spec['offering']} ({version}) of pool {spec['poolRef']}"
         if self.resource == PODS:
             return f"on {self.obj['spec'].get('nodeName')}"
         return ""

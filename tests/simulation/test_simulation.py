@@ -11,10 +11,11 @@ import pytest
 
 from reserved_capacity.ports import JsonObject, Resource
 from tests.simulation.__main__ import examine
-from tests.simulation.simulation import AT_THE_ENDS, Simulation
+from tests.simulation.simulation import AT_THE_ENDS, IN_ROLLOUTS, Simulation
 
 SEEDS = 2000
 ENDS = 200
+ROLLOUTS = 100
 CHUNK = 50
 
 
@@ -27,6 +28,12 @@ def test_no_seed_violates_an_invariant(first: int) -> None:
 @pytest.mark.parametrize("first", range(0, ENDS, CHUNK))
 def test_no_seed_in_which_terms_end_violates_an_invariant(first: int) -> None:
     findings = [finding for seed in range(first, first + CHUNK) if (finding := examine(seed, AT_THE_ENDS))]
+    assert not findings, "\n".join(text for _, text in findings)
+
+
+@pytest.mark.parametrize("first", range(0, ROLLOUTS, CHUNK // 2))
+def test_no_seed_in_which_versions_change_violates_an_invariant(first: int) -> None:
+    findings = [finding for seed in range(first, first + CHUNK // 2) if (finding := examine(seed, IN_ROLLOUTS))]
     assert not findings, "\n".join(text for _, text in findings)
 
 

@@ -6,7 +6,7 @@ To add an action: a method that takes nothing and says whether it found somethin
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
@@ -28,13 +28,14 @@ from reserved_capacity.ports import (
 from tests.fakes.cluster import FakeCluster
 from tests.fakes.controllers import ref_of
 from tests.integration import world as catalogue
-from tests.simulation.ends import ENDS, WEIGHTS
+from tests.simulation import ends, upgrades
 
 NAMESPACE = "acme"
 GPUS = 4  # of a node; one block is one GPU
 OFFERINGS: dict[str, tuple[int, int]] = {"small": (100, 1), "pair": (100, 2), "mid": (200, 1), "big": (300, 2)}
 INSTANCES = ("a", "b", "c", "d", "e", "f")
 POOLS = ("p", "q", "r")
+_SIZES = (200, 300, 400, 600, 800)
 _STAMP = "%Y-%m-%dT%H:%M:%SZ"
 
 
@@ -74,25 +75,25 @@ class Users:
         names = [name for name in ACTIONS if name not in _ALWAYS and self.chance.random() < 0.6]
         self.enabled = [*_ALWAYS, *names, *(4 * self.favourites)]
 
-    def seed(self) -> None:
-        """The catalogue, 2 to 5 nodes, 1 to 3 pools, and the first few instances."""
+    def seed(self, *, roomy: bool = False) -> None:
+        """The catalogue, 2 to 5 nodes, 1 to 3 pools, and the first few instances; or more of these, in fewer pools."""
         chance, create = self.chance, self.cluster.user_create
         create(ACCELERATOR_CLASSES, accelerator_class())
         create(PRICE_BOOKS, price_book())
         for name, (cu, minimum) in OFFERINGS.items():
-            create(MODEL_OFFERINGS, catalogue.offering(name, cu=cu, minimum=minimum))
-        for _ in range(chance.randint(2, 4)):
+            create(MODEL_OFFERINGS, upgrades.offering(name, cu, minimum))
+        for _ in range(chance.randint(4, 5) if roomy else chance.randint(2, 4)):
             self.add_node()
-        for _ in range(chance.randint(1, 3)):
-            self.make_pool()
-        for _ in range(chance.randint(1, 4)):
+        for _ in range(chance.randint(1, 2) if roomy else chance.randint(1, 3)):
+            self.make_pool(sizes=(600, 800) if roomy else _SIZES)
+        for _ in range(6 if roomy else chance.randint(1, 4)):
             self.make_instance()
 
     def act(self) -> str:
         """One action that finds something to act on; its name."""
         for _ in range(10):
             name = self.chance.choices(self.enabled, [_WEIGHTS[each] for each in self.enabled])[0]
-            if ENDS[name](self) if name in ENDS else getattr(self, name)():
+            if _ELSEWHERE[name](self) if name in _ELSEWHERE else getattr(self, name)():
                 return name
         return "nothing"
 
@@ -120,9 +121,6 @@ class Users:
     def suspend(self) -> bool:
         return self._edit_instance({"suspend": self.chance.random() < 0.5})
 
-    def change_snapshot(self) -> bool:
-        return self._edit_instance({"snapshot": self.chance.choice(("small-1", "mid-1", "big-1", "pair-1"))})
-
     def delete_instance(self) -> bool:
         if (obj := self.any_of(MODEL_INSTANCES)) is None:
             return False
@@ -137,7 +135,7 @@ class Users:
         spec = {**obj["spec"], "instances": self.chance.randint(0, 3)}
         if self.chance.random() < 0.4:
             model = self.chance.choice([*OFFERINGS])
-            spec |= {"offering": model, "snapshot": f"{model}-1"}
+            spec |= {"offering": model, "snapshot": f"{model}-1", "profile": "default"}
         metadata = {"name": obj["metadata"]["name"], "namespace": NAMESPACE}
         self.cluster.user_create(MODEL_INSTANCES, {"metadata": metadata, "spec": spec})
         return True
@@ -180,12 +178,12 @@ class Users:
 
     # ----------------------------------------------------------------------------------------------------------- pools
 
-    def make_pool(self) -> bool:
+    def make_pool(self, sizes: Sequence[int] = _SIZES) -> bool:
         name = self.chance.choice(POOLS)
         if self.cluster.stored(Ref(COMPUTE_UNIT_POOLS, NAMESPACE, name)) is not None:
             return False
         self.orders += 1
-        body = pool_body(name, f"order-{self.orders}", self.chance.choice((200, 300, 400, 600, 800)))
+        body = pool_body(name, f"order-{self.orders}", self.chance.choice(sizes))
         self.cluster.user_create(COMPUTE_UNIT_POOLS, body)
         return True
 
@@ -292,6 +290,14 @@ class Users:
         self.cluster.user_delete(ref_of(PODS, pod))
         return True
 
+    def crash_pod(self) -> bool:
+        """It is not ready until its kubelet says so again."""
+        if (pod := self.any_of(PODS)) is None:
+            return False
+        conditions = [{"type": "Ready", "status": "False"}]
+        self.cluster.user_patch(ref_of(PODS, pod), {"status": {"conditions": conditions}}, status=True)
+        return True
+
     def delete_member(self) -> bool:
         """`kubectl delete statefulset`, of somebody who should not."""
         if (obj := self.any_of(STATEFUL_SETS)) is None:
@@ -340,13 +346,13 @@ class Users:
         return self.chance.choice(found) if found else None
 
 
-_ALWAYS = ("make_instance", "scale", "delete_instance")
+_ALWAYS = ("make_instance", "scale", "delete_instance", "change_version")
 ACTIONS: dict[str, float] = {
     "make_instance": 5,
     "scale": 8,
     "delete_instance": 3,
     "suspend": 1,
-    "change_snapshot": 0.5,
+    **upgrades.WEIGHTS,
     "make_anew": 2,
     "change_set": 8,
     "leave_change_set": 0.5,
@@ -363,8 +369,10 @@ ACTIONS: dict[str, float] = {
     "flap": 2,
     "lose_gpus": 1,
     "evict_pod": 1,
+    "crash_pod": 1,
     "delete_member": 0.5,
     "foreign_pod": 1.5,
     "wait_long": 1.5,
 }
-_WEIGHTS = {**ACTIONS, **WEIGHTS}
+_ELSEWHERE: Mapping[str, Callable[[Users], bool]] = {**ends.ENDS, **upgrades.UPGRADES}
+_WEIGHTS = {**ACTIONS, **ends.WEIGHTS}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from tests.simulation.interleaving import Theatre
 from tests.simulation.process import Process
 
@@ -17,7 +19,7 @@ def two_with_a_member(theatre: Theatre, count: int = 1) -> tuple[Process, Proces
     return first, second
 
 
-def serving(theatre: Theatre, count: int = 1, **spec: int) -> Process:
+def serving(theatre: Theatre, count: int = 1, **spec: Any) -> Process:
     """One operator, one node, one pool, and a with so many small members."""
     theatre.node("n1")
     theatre.pool("p")
