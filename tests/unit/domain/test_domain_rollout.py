@@ -318,3 +318,23 @@ def test_an_artifact_is_cached_where_it_will_be_needed_or_the_node_is_named() ->
 )
 def test_durations_are_told_as_the_api_writes_them(time: timedelta, told: str) -> None:
     assert words.lasting(time) == told
+
+
+@pytest.mark.parametrize(
+    ("usable", "reason"), [(True, Waiting.WAITING_FOR_COMPUTE_UNITS), (False, Waiting.NODES_UNHEALTHY)]
+)
+def test_whose_place_is_lost_in_the_middle_of_a_step_waits_for_room_like_everybody(
+    usable: bool, reason: Waiting
+) -> None:
+    """Nobody gives anything back: to say so would have people wait for ever."""
+    nodes = (part("gpu-1", 3), part("gpu-2", 0 if usable else 3, usable=usable))
+    plan = planned(
+        record(strategy=Strategy.IN_PLACE, vacated=("chat-0",)),
+        demands=(replace(CHAT, min_available=1),),
+        nodes=nodes,
+        contracted_blocks=3 if usable else 6,
+        holdings=(member("chat-1"),),
+        available=frozenset({"chat-1"}),
+    )
+
+    assert plan.holdings.waits["chat"].reason is reason

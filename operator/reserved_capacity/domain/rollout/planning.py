@@ -21,10 +21,9 @@ from reserved_capacity.domain.holdings import (
     Request,
     Wait,
     Waiting,
-    capacity_of,
 )
 from reserved_capacity.domain.releases import drop_gone
-from reserved_capacity.domain.units import cu_of
+from reserved_capacity.domain.waits import Waits
 
 from .gates import gate
 from .ground import Ground
@@ -99,16 +98,19 @@ def _at_rest(pool: PoolState, tasks: Sequence[_Task], now: datetime) -> Rollouts
 
 
 def _waits(plan: HoldingsPlan, state: PoolState, records: Mapping[str, RolloutRecord]) -> dict[str, Wait]:
-    """Whose place is empty in the middle of a step waits for what is being given back, and for nothing else."""
+    """Whose place is empty in the middle of a step waits for what is being given back; or, where that was lost to others
+    (who had to leave a node), for room like everybody."""
     waits = dict(plan.waits)
-    have = cu_of(capacity_of(state.nodes, plan.holdings).idle)
+    releasing, waiting = any(not each.held for each in plan.holdings), Waits(state, plan.holdings)
     for demand in state.demands:
         record = records.get(demand.instance)
         if record is not None and record.moving and record.vacated:
-            need = cu_of(demand.blocks_per_instance)
-            waits[demand.instance] = Wait(
-                Waiting.WAITING_FOR_RELEASE, need, have, "its rollout replaces a member in place"
-            )
+            wait = waiting.of(demand, [demand])
+            if releasing:
+                wait = replace(
+                    wait, reason=Waiting.WAITING_FOR_RELEASE, remedy="its rollout replaces a member in place"
+                )
+            waits[demand.instance] = wait
     return waits
 
 
