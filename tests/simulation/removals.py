@@ -148,7 +148,7 @@ def without_precondition(resource: Resource, *, uid: bool = False) -> Removal:
 def released_unseen(*, pods: bool, member: bool) -> Removal:
     """`_confirmed_gone` asks the API server for less than it should."""
 
-    async def confirmed(context: Context, body: ComputeUnitPool) -> frozenset[str]:
+    async def confirmed(context: Context, body: ComputeUnitPool) -> frozenset[tuple[str, Any]]:
         gone = set()
         for holding in holdings_of(body):
             ref = Ref(STATEFUL_SETS, body.namespace, holding.member)
@@ -164,7 +164,7 @@ def released_unseen(*, pods: bool, member: bool) -> Removal:
             )
             if (pods and listing.items) or (member and await context.cluster.get(ref) is not None):
                 continue
-            gone.add(holding.member)
+            gone.add((holding.member, holding.since))
         return frozenset(gone)
 
     return instead(pool, "_confirmed_gone", confirmed)

@@ -66,7 +66,11 @@ async def reconcile(context: Context, key: Key) -> datetime | None:
             # Read anew: what is planned on is what is there once nobody else plans in this class.
             pool = _living(context, ref)
             if pool is not None:
-                return await _plan_and_publish(context, key, pool, gone)
+                # A name may have been given again since: what is gone is that holding, not the member of now (R1, C7).
+                still = frozenset(
+                    each.member for each in holdings_of(pool) if not each.held and (each.member, each.since) in gone
+                )
+                return await _plan_and_publish(context, key, pool, still)
     _post(context, key, {})
     context.board.want(key.namespace, key.name, ())
     return None
@@ -175,8 +179,8 @@ async def _list_members_of_lost_record(context: Context, pool: ComputeUnitPool) 
             context.store.observe(resource, obj)
 
 
-async def _confirmed_gone(context: Context, pool: ComputeUnitPool) -> frozenset[str]:
-    """Members whose StatefulSet and pods the API server itself says are gone (C7); the watches alone may be behind.
+async def _confirmed_gone(context: Context, pool: ComputeUnitPool) -> frozenset[tuple[str, datetime]]:
+    """Members, with when they got their blocks, whose StatefulSet and pods the API server itself says are gone (C7); the watches alone may be behind.
 
     An instance that was made anew in another pool may have members of the same names: those are not waited for.
     """
@@ -190,7 +194,7 @@ async def _confirmed_gone(context: Context, pool: ComputeUnitPool) -> frozenset[
         selector = f"{meta.MEMBER_LABEL}={holding.member},{meta.POOL_LABEL}={pool.name}"
         pods = await context.cluster.list(PODS, namespace=pool.namespace, label_selector=selector)
         if not pods.items and not _is_of(pool, await context.cluster.get(ref)):
-            gone.add(holding.member)
+            gone.add((holding.member, holding.since))
     return frozenset(gone)
 
 
