@@ -7,6 +7,7 @@ import itertools
 from reserved_capacity.ports import MODEL_INSTANCES, JsonObject, Ref
 from tests.simulation.facts import (
     MEMBER,
+    POOL,
     Held,
     PoolName,
     by_node,
@@ -76,7 +77,8 @@ class RecordRules(RolloutRules):
         left = [
             pod["metadata"]["name"]
             for place_, pod in self._pods.items()
-            if place_[0] == at[0] and label(pod, MEMBER) == held.member and pod["spec"].get("nodeName") in held.nodes
+            if (place_[0], label(pod, POOL), label(pod, MEMBER)) == (*at, held.member)
+            and pod["spec"].get("nodeName") in held.nodes
         ]
         if left and held.member not in self._unrecorded:
             self.found(f"{held.member} is off the record while {', '.join(left)} runs", "C7 pods")
