@@ -18,7 +18,7 @@ from e2e.cluster import nodes
 from e2e.cluster.kubectl import Kubectl
 from e2e.cluster.lifecycle import Cluster
 from e2e.operator import OperatorProcess, service_account_kubeconfig
-from e2e.test_main_job import claims, get, pod_uids, says
+from e2e.test_main_job import claims, condition, get, pod_uids, says
 from e2e.tools import rights
 from e2e.tools.binaries import HELM
 from e2e.tools.helm import CHART, Helm, copied_chart
@@ -28,6 +28,7 @@ pytestmark = pytest.mark.cluster
 
 CHECKOUT = Path(__file__).parent.parent
 FAST = CHECKOUT / "manifests/samples/customer/fast.yaml"
+TOKENS = CHECKOUT / "manifests/samples/tokens"
 ROLE = "reserved-capacity-operator"
 KINDS = "acceleratorclasses,modelofferings,pricebooks,computeunitpools,modelinstances"
 OLD_WORDS = "State in one word."
@@ -160,6 +161,7 @@ def test_the_main_job_needs_every_right_of_the_charts_account_and_no_other(
     cluster.kubectl("scale", "mi", "chat", "-n", "acme", "--replicas=2")
     says(cluster, "chat", "Ready", "True", "Ready")
     somebody_changes_our_children(cluster)
+    token_units_come_and_go(cluster, release.namespace)
     assert operator.records("error", "critical") == []
 
     granted = rights.granted(rules(release))
@@ -178,6 +180,44 @@ def somebody_changes_our_children(cluster: Cluster) -> None:
     until(
         lambda: get(cluster, "service", "chat", "-n", "acme")["spec"]["ports"][0]["port"] != 9, "the Service is mended"
     )
+
+
+def token_units_come_and_go(cluster: Cluster, namespace: str) -> None:
+    """A fleet that is made, grows and goes, and limits that are written, changed and taken away with their offering."""
+    cluster.kubectl("apply", "--server-side", "-k", str(TOKENS))
+    until(lambda: condition(cluster, "tur", "gpt-41", "Ready")[0] == "True", "the units are backed and published")
+    patch(cluster, "tur", "gpt-41", {"spec": {"units": {"input": 33}}})
+    until(lambda: sum(fleet(cluster, "gpt-4.1")) > 1, "the fleet grows with what is sold")
+    offering, limits = "gpt-4.1-mini", ("configmap", "limits-gpt-4.1-mini", "-n", namespace)
+    cluster.kubectl("apply", "--server-side", "-f", "-", input=json.dumps(reservation("too-many", offering, 5_000)))
+    until(lambda: fleet(cluster, offering), "the fleet is asked for all that the pool may have")
+    assert exists(cluster.kubectl, *limits)
+    cluster.kubectl("delete", "tur", "too-many", "-n", "acme")
+    until(lambda: not fleet(cluster, offering), "what never counted is given back at once, and the fleet with it")
+    until(lambda: cluster.kubectl("delete", "modeloffering", offering, check=False).returncode == 0, "nobody pins it")
+    until(lambda: not exists(cluster.kubectl, *limits), "its limits go with the offering")
+    cluster.kubectl("apply", "--server-side", "-f", str(CHECKOUT / f"manifests/samples/catalogue/{offering}.yaml"))
+
+
+def fleet(cluster: Cluster, offering: str) -> list[int]:
+    """Instances that the operator asks for to back an offering's token units."""
+    found = get(cluster, "mi", "-n", "provider", "-l", f"reservedcapacity.io/fleet={offering}")["items"]
+    return [each["spec"]["instances"] for each in found]
+
+
+def reservation(name: str, offering: str, units: int) -> dict[str, Any]:
+    return {
+        "apiVersion": "reservedcapacity.io/v1alpha1",
+        "kind": "TokenUnitReservation",
+        "metadata": {"name": name, "namespace": "acme"},
+        "spec": {
+            "account": "acme",
+            "priceBookRef": "usd",
+            "offering": offering,
+            "snapshot": f"{offering}-2025-04-14",
+            "units": {"input": units},
+        },
+    }
 
 
 def two_at_once_until_all_is_used(release: Installation, granted: set[rights.Right]) -> set[rights.Right]:
@@ -207,25 +247,14 @@ def change_one_of_each_kind(cluster: Cluster, number: int) -> None:
     added = [{"op": "add", "path": "/spec/computeUnits/-", "value": price}]
     cluster.kubectl("patch", "pricebook", "usd", "--type=json", "-p", json.dumps(added))
     patch(cluster, "mi", "chat", {"spec": {"priority": number + 1}})
-    tokens = {
-        "apiVersion": "reservedcapacity.io/v1alpha1",
-        "kind": "TokenUnitReservation",
-        "metadata": {"name": "tokens", "namespace": "acme"},
-        "spec": {
-            "account": "acme",
-            "priceBookRef": "usd",
-            "offering": "gpt-4.1",
-            "snapshot": "gpt-4.1-2025-04-14",
-            "units": {"input": number + 1},
-        },
-    }
+    tokens = reservation("tokens", "gpt-4.1", number + 1)
     cluster.kubectl("apply", "--server-side", "-f", "-", input=json.dumps(tokens))
     for child in ("service", "pdb"):
         cluster.kubectl("delete", child, "chat", "-n", "acme")
-    taken = next(name for name, blocks in claims(cluster).items() if blocks)
+    taken = next(name for name, blocks in claims(cluster).items() if 6 in blocks)
     cluster.kubectl("delete", "node", taken)
     nodes.apply(cluster.kubectl, nodes.gpu_nodes(2, "z1"))
-    until(lambda: claims(cluster).get(taken) == [6], "the node that came back carries its claim again")
+    until(lambda: 6 in claims(cluster).get(taken, ()), "the node that came back carries its claim again")
     until(lambda: exists(cluster.kubectl, "service,pdb", "chat", "-n", "acme"), "the children are made again")
 
 

@@ -25,7 +25,7 @@ from e2e.tools.helm import CHART, RELEASE, Helm
 # Not the namespace of manifests/install: whatever has that name written into it does not work here.
 NAMESPACE = "capacity-system"
 VOLUME = "reserved-capacity-ledger"
-_CUSTOMER_NAMESPACES = ("acme",)
+_CUSTOMER_NAMESPACES = ("acme", "provider")
 _OURS = "app.kubernetes.io/part-of=reserved-capacity"
 _CLUSTER_KINDS = (
     "validatingadmissionpolicybindings,validatingadmissionpolicies,clusterrolebindings,clusterroles,persistentvolumes"
