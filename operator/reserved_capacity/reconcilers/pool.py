@@ -147,7 +147,9 @@ async def _plan_and_publish(context: Context, key: Key, pool: ComputeUnitPool, g
     status = status_of(report, now)
     await context.publish(ref, observed, status)
     await _tell_notices(context, observed, report, status, now)
-    _post(context, key, _assessments(view, plan, overdue=report.overdue(now)))
+    # A first order is not accepted before the books have been read; until then no instance is told that it exceeds nothing.
+    unread = terms is None and not plan.records
+    _post(context, key, {} if unread else _assessments(view, plan, overdue=report.overdue(now)))
     if context.board.want(key.namespace, key.name, plan.holdings.wanted):
         context.enqueue(Key(CAPACITY, "", pool.spec.accelerator_class))
     return _next_look(context, view, report, now)
