@@ -165,7 +165,9 @@ def test_the_main_job_needs_every_right_of_the_charts_account_and_no_other(
     assert operator.records("error", "critical") == []
 
     granted = rights.granted(rules(release))
-    unused = two_at_once_until_all_is_used(release, granted)
+    # Envoy Gateway is not installed here: e2e/test_gateway_policy.py sees its rights used.
+    here = {right for right in granted if not right.resource.endswith(".gateway.envoyproxy.io")}
+    unused = two_at_once_until_all_is_used(release, here)
     use = used(release)
     assert use.refused == ()
     assert unused == set()

@@ -17,6 +17,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from reserved_capacity.ports import (
+    BACKEND_TRAFFIC_POLICIES,
     CONTROLLER_REVISIONS,
     ENDPOINT_SLICES,
     EVENTS,
@@ -122,6 +123,7 @@ class FakeCluster:
     faults: list[Fault] = field(default_factory=list)
     watching: bool = True
     shares: bool = False
+    absent: set[Resource] = field(default_factory=lambda: {BACKEND_TRAFFIC_POLICIES})
     _objects: dict[Resource, dict[tuple[str, str], JsonObject]] = field(default_factory=dict)
     _in_order: dict[Resource, list[JsonObject]] = field(default_factory=dict)
     _watchers: list[Watcher] = field(default_factory=list)
@@ -178,7 +180,14 @@ class FakeCluster:
     def copy(self) -> FakeCluster:
         """A cluster that holds the same, and that nobody watches. Objects are shared: they are only ever replaced."""
         objects = {resource: dict(shelf) for resource, shelf in self._objects.items()}
-        return FakeCluster(now=self.now, shares=self.shares, _objects=objects, _version=self._version, _uids=self._uids)
+        return FakeCluster(
+            now=self.now,
+            shares=self.shares,
+            absent=self.absent,
+            _objects=objects,
+            _version=self._version,
+            _uids=self._uids,
+        )
 
     def peek(self, ref: Ref) -> JsonObject | None:
         """The object as it is now (a copy)."""
@@ -209,6 +218,7 @@ class FakeCluster:
         self, resource: Resource, *, namespace: str = "", label_selector: str = "", field_selector: str = ""
     ) -> Listing:
         """What `list` answers, at once."""
+        self._served(resource)
         items = [
             self._copied(obj)
             for obj in self.all_stored(resource)
@@ -315,6 +325,10 @@ class FakeCluster:
         self.writes.append(Write(verb, ref, body, "ok"))
         return self._copied(result)
 
+    def _served(self, resource: Resource) -> None:
+        if resource in self.absent:
+            raise NotFound(f"the server could not find the requested resource: {resource}")
+
     def _copied(self, obj: JsonObject) -> JsonObject:
         return obj if self.shares else cloned(obj)
 
@@ -345,6 +359,7 @@ class FakeCluster:
         return stored
 
     def _create(self, ref: Ref, body: Mapping[str, Any]) -> JsonObject:
+        self._served(ref.resource)
         if ref.resource.namespaced and not ref.namespace:
             raise Invalid(f"{ref}: no namespace")
         if (ref.namespace, ref.name) in self._shelf(ref.resource):

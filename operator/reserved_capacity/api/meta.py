@@ -36,6 +36,10 @@ REPLACES_ANNOTATION: Final = f"{GROUP}/replaces"
 # On ModelInstances that the operator makes itself, for the provider's token-unit fleet (behaviour.md T4).
 FLEET_LABEL: Final = f"{GROUP}/fleet"
 
+# On a ModelOffering: the HTTPRoute to its servers, `namespace/name` (ADR 0053). On what is published of it: whose it is.
+HTTP_ROUTE_ANNOTATION: Final = f"{GROUP}/http-route"
+OFFERING_LABEL: Final = f"{GROUP}/offering"
+
 # On our CRDs: the only way to have one deleted.
 ALLOW_DELETE_ANNOTATION: Final = f"{GROUP}/allow-delete"
 

@@ -74,6 +74,8 @@ def _offering(old: JsonObject | None, new: JsonObject | None, store: Store) -> I
     if _respecified(old, new):
         for instance in store.by(BY_OFFERING, MODEL_INSTANCES, name):
             yield from _instance_and_pool(instance)
+    if _route(old) != _route(new):
+        yield Key(LIMITS, "", name)
     if _respecified(old, new) or _promises(old) != _promises(new):
         yield from _keys(INSTANCE, store.by(BY_OFFERING, MODEL_INSTANCES, name))
         yield from _keys(TOKENS, store.by(BY_OFFERING, TOKEN_UNIT_RESERVATIONS, name))
@@ -343,6 +345,12 @@ def _promises(offering: JsonObject | None) -> list[Any]:
     """What retirement dates undercut: it is told on every object that pins the snapshot."""
     (snapshots,) = _status(offering, "snapshots")
     return [each.get("promisedUntil") for each in snapshots or ()]
+
+
+def _route(offering: JsonObject | None) -> Any:
+    """Where its limits are to hold."""
+    metadata = offering["metadata"] if offering is not None else {}
+    return (metadata.get("annotations") or {}).get(meta.HTTP_ROUTE_ANNOTATION)
 
 
 def _moves(pool: JsonObject) -> bool:

@@ -88,6 +88,16 @@ def limit_published(failure: str | None, revision: int | None, place: str) -> Co
     return condition("LimitPublished", LimitPublished.PUBLISHED, f"{place} has it, in revision {revision}")
 
 
+def limit_at_gateway(*, accepted: bool | None, policy: str, words: str) -> ConditionValue:
+    """`policy` is in the cluster; `words` are the gateway's, or say what is waited for."""
+    reason = {
+        True: LimitPublished.ACCEPTED_BY_GATEWAY,
+        False: LimitPublished.GATEWAY_REJECTED,
+        None: LimitPublished.PUBLISHING,
+    }[accepted]
+    return condition("LimitPublished", reason, f"{policy}: {words}")
+
+
 def ready(conditions: Sequence[ConditionValue], summary: str) -> ConditionValue:
     """The first of those that count which is not True decides."""
     for value in conditions:

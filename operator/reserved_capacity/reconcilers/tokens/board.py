@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 
 from reserved_capacity.domain.conditions import ConditionValue
 from reserved_capacity.domain.tokens.entitlement import TokenRate
@@ -41,6 +42,9 @@ class Finding:
 
 @dataclass(slots=True)
 class LimitsBoard:
+    """`gateway_away_until`: Envoy Gateway was looked for and is not installed; it is looked for again then."""
+
+    gateway_away_until: datetime | None = None
     _findings: dict[str, Mapping[tuple[str, str], Finding]] = field(default_factory=dict)
 
     def post(self, offering: str, findings: Mapping[tuple[str, str], Finding]) -> set[tuple[str, str]]:

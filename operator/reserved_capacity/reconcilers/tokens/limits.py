@@ -12,6 +12,8 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from reserved_capacity.api.tokenunitreservation import TokenUnitReservation
+from reserved_capacity.domain.conditions import ConditionValue
+from reserved_capacity.domain.reasons.base import ConditionStatus
 from reserved_capacity.domain.terms import midnight_after
 from reserved_capacity.domain.tokens.backing import (
     NO_FLEET,
@@ -28,7 +30,7 @@ from reserved_capacity.domain.tokens.token_conditions import capacity_backed, li
 from reserved_capacity.ports import ApiError
 from reserved_capacity.queue import Key
 from reserved_capacity.reconcilers.context import TOKENS, Context, precondition_of
-from reserved_capacity.reconcilers.tokens import fleet, leaving, record
+from reserved_capacity.reconcilers.tokens import fleet, leaving, policies, record
 from reserved_capacity.reconcilers.tokens.board import AccountRate, BackedBy, Finding
 from reserved_capacity.snapshot.parsing import parse_offering
 from reserved_capacity.snapshot.tokens import (
@@ -70,13 +72,18 @@ async def reconcile(context: Context, key: Key) -> datetime | None:
         wanted = fleet.sizes(world, plan.backing.sold, plan.fleets)
         await fleet.grow(context, world, wanted)
         revision = await record.write(context, read, plan.limits, plan.backing.grants)
+        told = await policies.publish(context, offering, plan.limits)
     except ApiError as error:
         # What counted goes on counting: the gateway has it. Nothing that is new begins to.
         _post_failure(context, offering.name, str(error))
         raise
-    _post(context, offering.name, _findings(context, plan, revision))
-    await fleet.shrink(context, world, plan.backing.sold, wanted)
+    published = told or limit_published(None, revision, _place(context, offering.name))
+    _post(context, offering.name, _findings(plan, revision, published))
     now = context.clock.now()
+    if published.status is not ConditionStatus.TRUE:
+        # Until the gateway has the limit, what carries the one before it stays.
+        return now + policies.ASK_AGAIN
+    await fleet.shrink(context, world, plan.backing.sold, wanted)
     return min(now + LOOK_AGAIN, midnight_after(now)) if plan.leaving else now + LOOK_AGAIN
 
 
@@ -103,8 +110,8 @@ def _terms(reservation: TokenUnitReservation) -> ActiveUnits:
     return ActiveUnits(spec.account, name, spec.snapshot, TokenRate(), spec.overflow, spec.enforcement)
 
 
-def _findings(context: Context, plan: _Plan, revision: int) -> dict[tuple[str, str], Finding]:
-    published = limit_published(None, revision, _place(context, plan.world.offering.name))
+def _findings(plan: _Plan, revision: int, published: ConditionValue) -> dict[tuple[str, str], Finding]:
+    confirmed = published.status is ConditionStatus.TRUE
     by_account = {each.account: each for each in plan.limits}
     bases = base_rates(plan.world.offering)
     found = {}
@@ -119,7 +126,7 @@ def _findings(context: Context, plan: _Plan, revision: int) -> dict[tuple[str, s
         found[each.namespace, each.name] = Finding(
             account=AccountRate(limit.base if limit else fallback, limit.added if limit else TokenRate()),
             weighed=frozenset(claim.id for claim in own),
-            counting=counting,
+            counting=counting if confirmed else frozenset(),
             revision=revision,
             backed=capacity_backed(
                 report if own else None,
@@ -176,3 +183,4 @@ async def _unpublish(context: Context, offering: str) -> None:
     live = await context.cluster.get(ref)
     if live is not None and record.is_ours(live):
         await context.cluster.delete(ref, precondition_of(live))
+    await policies.remove(context, offering)

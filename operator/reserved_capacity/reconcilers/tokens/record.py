@@ -25,7 +25,6 @@ from reserved_capacity.ports import CONFIG_MAPS, Conflict, JsonObject, Ref
 from reserved_capacity.reconcilers.context import Context
 
 GRANTS_KEY: Final = "grants.json"
-OFFERING_LABEL: Final = f"{meta.GROUP}/offering"
 REVISION_ANNOTATION: Final = f"{meta.GROUP}/revision"
 
 
@@ -103,7 +102,7 @@ async def write(context: Context, record: Record, limits: Sequence[AccountLimit]
 
 def _new(ref: Ref, data: JsonObject, annotations: JsonObject) -> JsonObject:
     offering = ref.name.removeprefix(config_map_name(""))
-    labels = {meta.MANAGED_BY_LABEL: meta.MANAGED_BY, OFFERING_LABEL: offering}
+    labels = {meta.MANAGED_BY_LABEL: meta.MANAGED_BY, meta.OFFERING_LABEL: offering}
     metadata = {"name": ref.name, "namespace": ref.namespace, "labels": labels, "annotations": annotations}
     return {"apiVersion": CONFIG_MAPS.api_version, "kind": CONFIG_MAPS.kind, "metadata": metadata, "data": data}
 
