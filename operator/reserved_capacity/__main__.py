@@ -72,7 +72,10 @@ def _parser() -> argparse.ArgumentParser:
         "--billing-url",
         help=f"where CloudEvents go; a bearer token is in ${BILLING_TOKEN_VARIABLE}",
     )
-    add("--prometheus-url", help="accepted, not used yet")
+    add(
+        "--prometheus-url",
+        help="of the Prometheus that scrapes the gateways: use is read there (default: use is not measured)",
+    )
     add("--metrics-port", type=int, help=f"0: any free one (default: {DEFAULT_METRICS_PORT}, or any if that is taken)")
     add("--probe-port", type=int, help=f"/livez and /readyz (default: {DEFAULT_PROBE_PORT}, or any if that is taken)")
     add("--clock-offset-file", type=Path, help="seconds to add to the clock; only with --development")

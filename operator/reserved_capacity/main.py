@@ -29,11 +29,12 @@ from reserved_capacity.adapters.gauges import StoreGauges
 from reserved_capacity.adapters.kubernetes import KubernetesCluster
 from reserved_capacity.adapters.lease import Election, new_identity
 from reserved_capacity.adapters.metrics import Metrics
+from reserved_capacity.adapters.prometheus import PrometheusCounters
 from reserved_capacity.adapters.remembering import RememberingCluster
 from reserved_capacity.adapters.server_metrics import ServerMetrics
 from reserved_capacity.adapters.serving import Server
 from reserved_capacity.loop import Loop, Reconciler, Route
-from reserved_capacity.ports import WATCHED, Clock, Cluster
+from reserved_capacity.ports import WATCHED, Clock, Cluster, Counters
 from reserved_capacity.queue import Key, WorkQueue
 from reserved_capacity.reconcilers import routes
 from reserved_capacity.reconcilers.billing.board import Billing
@@ -61,8 +62,6 @@ EXIT_FAILED = 1
 def run(settings: Settings) -> int:
     """Run the operator until SIGTERM or SIGINT (0) or until a part of it fails (1)."""
     logging.configure()
-    if settings.unused:
-        log.warning("accepted, not used yet", flags=list(settings.unused))
     code = EXIT_FAILED
     with asyncio.Runner() as runner:
         try:
@@ -80,7 +79,13 @@ def run(settings: Settings) -> int:
 async def _run(settings: Settings) -> int:
     access = await Access.load(settings.kubeconfig)
     # Members are asked for their counters where they can be: from inside the cluster.
-    build = partial(reconcilers.build, counters=ServerMetrics() if in_cluster() else None)
+    build = partial(
+        reconcilers.build,
+        counters=Counters(
+            servers=ServerMetrics() if in_cluster() else None,
+            gateways=PrometheusCounters(settings.prometheus_url) if settings.prometheus_url else None,
+        ),
+    )
     operator = Operator(settings, access, build=build, route=routes.keys_for, keeps_books=True)
     try:
         return await operator.run()

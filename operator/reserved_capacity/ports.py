@@ -15,6 +15,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol
 
+from reserved_capacity.gateway.usage import Readings, Window
+
 JsonObject = dict[str, Any]
 
 
@@ -221,3 +223,24 @@ class TokenCounters(Protocol):
 
         None where nobody answers, or nothing is said of tokens. Never raises.
         """
+
+
+class GatewayCounters(Protocol):
+    """What the gateways have counted, as whoever scrapes them keeps it."""
+
+    async def read(self, offering: str, window: Window) -> Readings | None:
+        """Of every account, what was scraped in the window and BEFORE it. `window` is in real time, whatever our clock says.
+
+        None where nobody answers. Never raises.
+        """
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Counters:
+    """Who can be asked what was counted; None: nobody."""
+
+    servers: TokenCounters | None = None
+    gateways: GatewayCounters | None = None
+
+
+NO_COUNTERS = Counters()

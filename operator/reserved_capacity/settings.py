@@ -31,7 +31,7 @@ class Settings:
     database_url: str | None = field(default=None, repr=False)
     billing_url: str | None = field(default=None, repr=False)
     billing_token: str | None = field(default=None, repr=False)
-    prometheus_url: str | None = None
+    prometheus_url: str | None = field(default=None, repr=False)
     metrics_port: int | None = None
     probe_port: int | None = None
     clock_offset_file: Path | None = None
@@ -46,11 +46,8 @@ class Settings:
         if self.metrics_port and self.metrics_port == self.probe_port:
             raise SettingsError(f"--metrics-port and --probe-port are both {self.metrics_port}")
 
-    @property
-    def unused(self) -> tuple[str, ...]:
-        """The flags that were given and whose behaviour is not built yet."""
-        given = {"--prometheus-url": self.prometheus_url}
-        return tuple(flag for flag, value in given.items() if value is not None)
+        if self.prometheus_url is not None and not self.prometheus_url.startswith(("http://", "https://")):
+            raise SettingsError("--prometheus-url: not an http:// or https:// URL")
 
 
 def embedded_database(environment: Mapping[str, str], cluster: str) -> str:

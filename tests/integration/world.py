@@ -24,6 +24,8 @@ from reserved_capacity.ports import (
     NODES,
     PODS,
     PRICE_BOOKS,
+    Counters,
+    GatewayCounters,
     JsonObject,
     Ref,
     Resource,
@@ -46,13 +48,16 @@ H100 = {"nvidia.com/gpu.product": "H100"}
 
 @dataclass(slots=True)
 class Clock:
+    """`ahead` of real time, as the development clock can be."""
+
     moment: datetime = NOW
+    ahead: timedelta = timedelta()
 
     def now(self) -> datetime:
         return self.moment
 
     def recorded(self, api_timestamp: datetime) -> datetime:
-        return api_timestamp
+        return api_timestamp + self.ahead
 
     def forward(self, **delta: float) -> None:
         self.moment += timedelta(**delta)
@@ -67,6 +72,7 @@ class Operator:
     seed: int = 0
     billing: Billing | None = None
     counters: TokenCounters | None = None
+    gateways: GatewayCounters | None = None
     time: float = 0.0
     store: Store = field(init=False)
     loop: Loop = field(init=False)
@@ -81,7 +87,12 @@ class Operator:
             clock=self.clock,
             route=routes.keys_for,
             reconcilers=reconcilers.build(
-                remembering, self.store, self.clock, queue.add, self.billing, counters=self.counters
+                remembering,
+                self.store,
+                self.clock,
+                queue.add,
+                self.billing,
+                counters=Counters(servers=self.counters, gateways=self.gateways),
             ),
             queue=queue,
             standing=reconcilers.STANDING,
@@ -128,6 +139,7 @@ class World:
     ledger: FakeLedger | None = None
     sink: FakeSink | None = None
     counters: TokenCounters | None = None
+    gateways: GatewayCounters | None = None
     cluster: FakeCluster = field(init=False)
     controllers: FakeControllers = field(init=False)
     operators: list[Operator] = field(default_factory=list)
@@ -141,7 +153,7 @@ class World:
         if self.ledger is not None:
             name = "http://billing.test" if self.sink is not None else None
             billing = Billing(self.ledger, self.sink, name, owner=f"operator-{len(self.operators)}-{seed}")
-        operator = Operator(self.cluster, self.clock, seed, billing, self.counters)
+        operator = Operator(self.cluster, self.clock, seed, billing, self.counters, self.gateways)
         self.operators.append(operator)
         return operator
 

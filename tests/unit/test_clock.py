@@ -68,8 +68,10 @@ def test_every_flag_is_accepted() -> None:
         0,
         1,
     )
-    assert settings.unused == ("--prometheus-url",)
-    assert parsed().unused == ()
+    assert settings.prometheus_url == "http://p"
+    assert parsed().prometheus_url is None
+    with pytest.raises(SettingsError, match="--prometheus-url"):
+        parsed("--prometheus-url=prometheus:9090")
 
 
 def test_what_holds_a_password_is_taken_from_the_environment_and_is_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -131,17 +131,18 @@ class TokenUsage(ApiModel):
     """What was used in the last window."""
 
     window: Word | None = None
-    """The window, for example 1h."""
+    """The window, for example 1h. With its end where it is not measured any more: 1h to 2026-03-01T10:05Z."""
     input_utilization: Ratio | None = None
-    """Input tokens used divided by the entitlement, a decimal string."""
+    """Input tokens used divided by the entitlement, a decimal string. What an account used counts for all its reservations
+    of the offering, divided by the sum of their entitlements."""
     output_utilization: Ratio | None = None
     """Output tokens used divided by the entitlement, a decimal string."""
     peak_minute: Timestamp | None = None
     """The busiest minute."""
     spilled_requests: Long = 0
-    """Requests above the units that used the base rate limit."""
+    """Requests of the account above the units that used the base rate limit."""
     rejected_requests: Long = 0
-    """Requests that were answered with 429."""
+    """Requests of the account that were answered with 429."""
 
 
 class UptimeLevel(ApiModel):

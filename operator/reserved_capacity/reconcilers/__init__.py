@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from datetime import datetime
 from functools import partial
 
-from reserved_capacity.ports import Clock, Cluster, TokenCounters
+from reserved_capacity.ports import NO_COUNTERS, Clock, Cluster, Counters
 from reserved_capacity.queue import Key
 from reserved_capacity.reconcilers import capacity, catalogue, instance, pool
 from reserved_capacity.reconcilers.billing import agreements, close, delivery
@@ -19,17 +19,19 @@ from reserved_capacity.reconcilers.context import (
     POOL,
     PRICE_BOOK,
     TOKENS,
+    USAGE,
     Context,
 )
 from reserved_capacity.reconcilers.throughput import ThroughputMeter
 from reserved_capacity.reconcilers.tokens import limits, reservation
+from reserved_capacity.reconcilers.tokens.usage import UsageMeter
 from reserved_capacity.settings import DEFAULT_NAMESPACE
 from reserved_capacity.store import Store
 
 Reconciler = Callable[[Key], Awaitable[datetime | None]]
 
 
-STANDING = (Key(CLOSE, "", ""),)
+STANDING = (Key(CLOSE, "", ""), Key(USAGE, "", ""))
 """What is to be done whatever objects there are."""
 
 
@@ -41,11 +43,11 @@ def build(
     billing: Billing | None = None,
     namespace: str = DEFAULT_NAMESPACE,
     *,
-    counters: TokenCounters | None = None,
+    counters: Counters = NO_COUNTERS,
 ) -> Mapping[str, Reconciler]:
     """Every reconciler by the name that keys carry. `enqueue` wakes a key for a reason that no object shows; `namespace` is
-    the operator's own. `counters` None: nobody can be asked for them."""
-    meter = ThroughputMeter(counters, clock) if counters is not None else None
+    the operator's own."""
+    meter = ThroughputMeter(counters.servers, clock) if counters.servers is not None else None
     context = Context(cluster, store, clock, enqueue, billing, namespace, meter)
     return {
         **_billing(context),
@@ -55,6 +57,7 @@ def build(
         OFFERING: partial(catalogue.reconcile_offering, context),
         PRICE_BOOK: partial(catalogue.reconcile_price_book, context),
         LIMITS: partial(limits.reconcile, context),
+        USAGE: partial(UsageMeter(counters.gateways).reconcile, context) if counters.gateways is not None else _nothing,
     }
 
 
@@ -71,4 +74,4 @@ def _billing(context: Context) -> Mapping[str, Reconciler]:
 
 
 async def _nothing(_key: Key) -> None:
-    """No books are kept."""
+    """No books are kept, or nobody counts."""

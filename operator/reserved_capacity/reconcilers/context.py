@@ -20,12 +20,12 @@ from reserved_capacity.queue import Key
 from reserved_capacity.reconcilers import events
 from reserved_capacity.reconcilers.billing.board import Billing
 from reserved_capacity.reconcilers.throughput import ThroughputMeter
-from reserved_capacity.reconcilers.tokens.board import LimitsBoard
+from reserved_capacity.reconcilers.tokens.board import LimitsBoard, UsageBoard
 from reserved_capacity.settings import DEFAULT_NAMESPACE
 from reserved_capacity.store import Store
 
 CAPACITY, POOL, INSTANCE = "capacity", "pool", "instance"
-OFFERING, PRICE_BOOK, TOKENS, LIMITS = "offering", "pricebook", "tokens", "limits"
+OFFERING, PRICE_BOOK, TOKENS, LIMITS, USAGE = "offering", "pricebook", "tokens", "limits", "usage"
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +91,7 @@ class Context:
     meter: ThroughputMeter | None = None
     board: Board = field(default_factory=Board)
     limits: LimitsBoard = field(default_factory=LimitsBoard)
+    usage: UsageBoard = field(default_factory=UsageBoard)
     _domains: dict[str, asyncio.Lock] = field(default_factory=dict)
 
     @contextlib.asynccontextmanager

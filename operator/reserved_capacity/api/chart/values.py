@@ -176,7 +176,7 @@ class Values(Section):
     billing_token_secret: TokenKey = TokenKey()
     """A Secret with the bearer token that billingUrl asks for."""
     prometheus_url: OptionalUrl = ""
-    """Where availability and latency are read."""
+    """The Prometheus that scrapes the gateways: the use of token units is read there."""
     ports: Ports = Ports()
     resources: PodResources = PodResources()
     termination_grace_period_seconds: Annotated[int, Field(ge=10, le=600)] = 30

@@ -8,6 +8,7 @@ from datetime import datetime
 
 from reserved_capacity.domain.conditions import ConditionValue
 from reserved_capacity.domain.tokens.entitlement import TokenRate
+from reserved_capacity.gateway.usage import Usage
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,3 +56,18 @@ class LimitsBoard:
 
     def of(self, offering: str, namespace: str, name: str) -> Finding | None:
         return self._findings.get(offering, {}).get((namespace, name))
+
+
+@dataclass(slots=True)
+class UsageBoard:
+    """What each reservation, by (namespace, name), used. What was not measured by this process is not on it."""
+
+    _found: dict[tuple[str, str], Usage] = field(default_factory=dict)
+
+    def post(self, found: Mapping[tuple[str, str], Usage]) -> list[tuple[str, str]]:
+        """Replace everything; the reservations for which something is new."""
+        before, self._found = self._found, dict(found)
+        return sorted(place for place, usage in found.items() if before.get(place) != usage)
+
+    def of(self, namespace: str, name: str) -> Usage | None:
+        return self._found.get((namespace, name))

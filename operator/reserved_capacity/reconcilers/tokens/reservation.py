@@ -132,6 +132,7 @@ async def _agree(
         finding=finding,
         refusal=refusal,
         state=await _state(billing, spec.account, posted, now),
+        usage=context.usage.of(reservation.namespace, reservation.name),
     )
 
 
@@ -163,6 +164,7 @@ def _without_books(
         finding=finding,
         refusal=market.refusal,
         state=BillingState(billing.sink_name, books_failure=failure),
+        usage=context.usage.of(reservation.namespace, reservation.name),
     )
 
 

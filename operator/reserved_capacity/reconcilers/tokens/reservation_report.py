@@ -13,6 +13,7 @@ from reserved_capacity.api.tokenunitreservation import (
     TokenRate,
     TokenUnitReservation,
     TokenUnitReservationStatus,
+    TokenUsage,
 )
 from reserved_capacity.api.tokenunitreservation import Lot as LotStatus
 from reserved_capacity.domain.billing.billing_conditions import BillingState, billing_current
@@ -30,6 +31,7 @@ from reserved_capacity.domain.tokens.token_conditions import (
     ready,
     tokens_accepted,
 )
+from reserved_capacity.gateway.usage import Usage
 from reserved_capacity.reconcilers.context import condition_list
 from reserved_capacity.reconcilers.pinned import snapshot_conditions
 from reserved_capacity.reconcilers.tokens.board import Finding
@@ -40,7 +42,7 @@ from reserved_capacity.snapshot.tokens import claim_id
 @dataclass(frozen=True, slots=True)
 class ReservationReport:
     """What one pass found out. `lots` None: the books cannot be read, and the status keeps what it says of them.
-    `finding` None: the offering was not planned yet."""
+    `finding` None: the offering was not planned yet; `usage` None: nothing new was measured."""
 
     reservation: TokenUnitReservation
     offering: ModelOffering | None
@@ -49,6 +51,7 @@ class ReservationReport:
     finding: Finding | None
     refusal: TokenRefusal | None
     state: BillingState
+    usage: Usage | None = None
 
     @property
     def pinned(self) -> PinnedSnapshot | None:
@@ -87,7 +90,7 @@ def status_of(report: ReservationReport, now: datetime) -> TokenUnitReservationS
         lots=lots,
         lots_total=len(lots),
         backing=_backing(report, now),
-        usage=before.usage,
+        usage=_usage(report.usage) if report.usage is not None else before.usage,
         service_level=before.service_level,
         conditions=condition_list(before, conditions, generation=generation, now=now),
     )
@@ -139,6 +142,17 @@ def _rate(rate: domain.TokenRate) -> TokenRate:
 def _rate_limit(finding: Finding) -> RateLimit:
     base, added = finding.account.base, finding.account.added
     return RateLimit(base=_rate(base), added=_rate(added), effective=_rate(base + added), revision=finding.revision)
+
+
+def _usage(usage: Usage) -> TokenUsage:
+    return TokenUsage(
+        window=usage.window,
+        input_utilization=usage.input_utilization,
+        output_utilization=usage.output_utilization,
+        peak_minute=usage.peak_minute,
+        spilled_requests=usage.spilled_requests,
+        rejected_requests=usage.rejected_requests,
+    )
 
 
 def _backing(report: ReservationReport, now: datetime) -> Backing | None:
