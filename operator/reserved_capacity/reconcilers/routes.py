@@ -12,7 +12,6 @@ from typing import Any
 from reserved_capacity.api import meta
 from reserved_capacity.api.acceleratorclass import AcceleratorClass
 from reserved_capacity.domain.nodes import failure_time
-from reserved_capacity.domain.units import cu_of
 from reserved_capacity.ports import (
     ACCELERATOR_CLASSES,
     COMPUTE_UNIT_POOLS,
@@ -34,13 +33,26 @@ from reserved_capacity.ports import (
 from reserved_capacity.queue import Key
 from reserved_capacity.reconcilers.billing.board import AGREEMENTS
 from reserved_capacity.reconcilers.context import CAPACITY, INSTANCE, LIMITS, OFFERING, POOL, PRICE_BOOK, TOKENS
+from reserved_capacity.reconcilers.differences import (
+    borrowed,
+    changed_holders,
+    holders_on,
+    http_route,
+    is_overheld,
+    moves,
+    place_of,
+    promises,
+    respecified,
+    selected,
+    status_fields,
+    term_ends,
+)
 from reserved_capacity.snapshot import (
     MEMBERS_BY_NODE,
     POOLS_BY_COMMITMENT,
     claims_of,
     conditions_of,
     repair_rules,
-    selects,
 )
 from reserved_capacity.store import (
     BY_FLEET,
@@ -63,7 +75,7 @@ def keys_for(resource: Resource, old: JsonObject | None, new: JsonObject | None,
 def _class(old: JsonObject | None, new: JsonObject | None, store: Store) -> Iterator[Key]:
     name = _either(old, new)["metadata"]["name"]
     yield Key(CAPACITY, "", name)
-    if _respecified(old, new):
+    if respecified(old, new):
         yield from _keys(POOL, store.by(POOLS_BY_CLASS, COMPUTE_UNIT_POOLS, name))
         yield from _keys(OFFERING, store.all(MODEL_OFFERINGS))
 
@@ -71,12 +83,12 @@ def _class(old: JsonObject | None, new: JsonObject | None, store: Store) -> Iter
 def _offering(old: JsonObject | None, new: JsonObject | None, store: Store) -> Iterator[Key]:
     name = _either(old, new)["metadata"]["name"]
     yield Key(OFFERING, "", name)
-    if _respecified(old, new):
+    if respecified(old, new):
         for instance in store.by(BY_OFFERING, MODEL_INSTANCES, name):
             yield from _instance_and_pool(instance)
-    if _route(old) != _route(new):
+    if http_route(old) != http_route(new):
         yield Key(LIMITS, "", name)
-    if _respecified(old, new) or _promises(old) != _promises(new):
+    if respecified(old, new) or promises(old) != promises(new):
         yield from _keys(INSTANCE, store.by(BY_OFFERING, MODEL_INSTANCES, name))
         yield from _keys(TOKENS, store.by(BY_OFFERING, TOKEN_UNIT_RESERVATIONS, name))
         yield Key(LIMITS, "", name)
@@ -87,7 +99,7 @@ def _offering(old: JsonObject | None, new: JsonObject | None, store: Store) -> I
 def _price_book(old: JsonObject | None, new: JsonObject | None, store: Store) -> Iterator[Key]:
     name = _either(old, new)["metadata"]["name"]
     yield Key(PRICE_BOOK, "", name)
-    if _respecified(old, new):
+    if respecified(old, new):
         pools = store.by(BY_PRICE_BOOK, COMPUTE_UNIT_POOLS, name)
         yield from _keys(POOL, pools)
         yield from _keys(AGREEMENTS, pools)
@@ -96,44 +108,48 @@ def _price_book(old: JsonObject | None, new: JsonObject | None, store: Store) ->
 
 def _pool(old: JsonObject | None, new: JsonObject | None, store: Store) -> Iterator[Key]:
     pool = _either(old, new)
-    place = _place(pool)
+    place = place_of(pool)
     yield Key(POOL, *place)
     told = ("commitments", "holdings", "billing")
-    if _respecified(old, new) or _status(old, *told) != _status(new, *told):
+    if respecified(old, new) or status_fields(old, *told) != status_fields(new, *told):
         # `billing` too: another operator may have read the books later than this one, and is not to be overruled.
         yield Key(AGREEMENTS, *place)
     owed = ("commitments", "holdings")
-    if _respecified(old, new) or _status(old, *owed) != _status(new, *owed) or _borrowed(old) != _borrowed(new):
+    if (
+        respecified(old, new)
+        or status_fields(old, *owed) != status_fields(new, *owed)
+        or borrowed(old) != borrowed(new)
+    ):
         for each in filter(None, (old, new)):
             yield Key(CAPACITY, "", each["spec"]["acceleratorClass"])
     if old is None or new is None:
         yield from _keys(INSTANCE, store.by(INSTANCES_BY_POOL, MODEL_INSTANCES, place))
-    if _respecified(old, new):
+    if respecified(old, new):
         # Who waits because of this pool's order references may have them now, or must not any more.
         for order in [order for each in (old, new) if each for order in each["spec"].get("commitments") or ()]:
             yield from _keys(POOL, store.by(POOLS_BY_COMMITMENT, COMPUTE_UNIT_POOLS, order["id"]))
-    if old is None or new is None or _term_ends(old) != _term_ends(new):
+    if old is None or new is None or term_ends(old) != term_ends(new):
         for instance in store.by(INSTANCES_BY_POOL, MODEL_INSTANCES, place):
             yield Key(OFFERING, "", instance["spec"]["offering"])
-    for name in _changed_holders(old, new):
+    for name in changed_holders(old, new):
         yield Key(INSTANCE, place[0], name)
     yield from _backed_by(old, new, store)
 
 
 def _backed_by(old: JsonObject | None, new: JsonObject | None, store: Store) -> Iterator[Key]:
     """Offerings whose token units run on this pool: how much there is decides what is asked of it, and what is missing."""
-    if old is None or new is None or _status(old, "computeUnits") != _status(new, "computeUnits"):
-        place = _place(_either(old, new))
+    if old is None or new is None or status_fields(old, "computeUnits") != status_fields(new, "computeUnits"):
+        place = place_of(_either(old, new))
         yield from (Key(LIMITS, "", each["metadata"]["name"]) for each in store.by(BY_FLEET, MODEL_OFFERINGS, place))
 
 
 def _instance(old: JsonObject | None, new: JsonObject | None, _store: Store) -> Iterator[Key]:
     instance = _either(old, new)
-    yield Key(INSTANCE, *_place(instance))
+    yield Key(INSTANCE, *place_of(instance))
     backs = _label(instance["metadata"], meta.FLEET_LABEL)
-    if backs and (_respecified(old, new) or _status(old, *_SERVES) != _status(new, *_SERVES)):
+    if backs and (respecified(old, new) or status_fields(old, *_SERVES) != status_fields(new, *_SERVES)):
         yield Key(LIMITS, "", backs)
-    if _respecified(old, new):
+    if respecified(old, new):
         # Both sides: a namesake made anew may have left another pool, and nobody else tells that one.
         for instance in filter(None, (old, new)):
             yield from _instance_and_pool(instance)
@@ -143,8 +159,8 @@ def _instance(old: JsonObject | None, new: JsonObject | None, _store: Store) -> 
 def _tokens(old: JsonObject | None, new: JsonObject | None, _store: Store) -> Iterator[Key]:
     reservation = _either(old, new)
     offering = reservation["spec"]["offering"]
-    yield Key(TOKENS, *_place(reservation))
-    if _respecified(old, new) or _status(old, "lots") != _status(new, "lots"):
+    yield Key(TOKENS, *place_of(reservation))
+    if respecified(old, new) or status_fields(old, "lots") != status_fields(new, "lots"):
         yield Key(OFFERING, "", offering)
         yield Key(LIMITS, "", offering)
 
@@ -152,7 +168,7 @@ def _tokens(old: JsonObject | None, new: JsonObject | None, _store: Store) -> It
 def _node(old: JsonObject | None, new: JsonObject | None, store: Store) -> Iterator[Key]:
     for node in (old, new):
         if node is not None:
-            yield from _keys(CAPACITY, [obj for obj in store.all(ACCELERATOR_CLASSES) if _selected(obj, node)])
+            yield from _keys(CAPACITY, [obj for obj in store.all(ACCELERATOR_CLASSES) if selected(obj, node)])
             yield from (Key(POOL, claim.pool.namespace, claim.pool.name) for claim in claims_of(node))
     if _fitness(old) != _fitness(new):
         # Whose downtime it is depends on what is known of the nodes.
@@ -161,7 +177,7 @@ def _node(old: JsonObject | None, new: JsonObject | None, store: Store) -> Itera
     if old is None or new is None:
         # A node that is gone has no claims to read; who holds blocks there knows it by name.
         name = _either(old, new)["metadata"]["name"]
-        holding = [pool for pool in store.all(COMPUTE_UNIT_POOLS) if _holders_on(pool, name)]
+        holding = [pool for pool in store.all(COMPUTE_UNIT_POOLS) if holders_on(pool, name)]
         yield from _keys(POOL, holding)
         yield from _waiting_for_a_claim(holding, name)
     elif claims_of(old) != claims_of(new):
@@ -180,8 +196,8 @@ def _whose_pods_may_be_there(old: JsonObject | None, new: JsonObject | None, sto
 def _waiting_for_a_claim(pools: Iterable[JsonObject], node: str) -> Iterator[Key]:
     """Members whose blocks the pool may have again, or others have left: they run only on what it claims (ADR 0008)."""
     for pool in pools:
-        namespace, _ = _place(pool)
-        yield from (Key(INSTANCE, namespace, name) for name in _holders_on(pool, node))
+        namespace, _ = place_of(pool)
+        yield from (Key(INSTANCE, namespace, name) for name in holders_on(pool, node))
 
 
 def _fitness(node: JsonObject | None) -> tuple[Any, ...] | None:
@@ -217,9 +233,9 @@ def _around(name: str, store: Store) -> Iterator[Key]:
     all who have blocks there look again."""
     node = store.get(Ref(NODES, "", name))
     if node is None:
-        yield from _keys(POOL, [pool for pool in store.all(COMPUTE_UNIT_POOLS) if name and _holders_on(pool, name)])
+        yield from _keys(POOL, [pool for pool in store.all(COMPUTE_UNIT_POOLS) if name and holders_on(pool, name)])
         return
-    classes = [obj for obj in store.all(ACCELERATOR_CLASSES) if _selected(obj, node)]
+    classes = [obj for obj in store.all(ACCELERATOR_CLASSES) if selected(obj, node)]
     if any(failure_time(conditions_of(node), repair_rules(AcceleratorClass.parse(obj))) for obj in classes):
         yield from _keys(CAPACITY, classes)
         yield from (Key(POOL, claim.pool.namespace, claim.pool.name) for claim in claims_of(node))
@@ -243,8 +259,8 @@ def _left(metadata: JsonObject, nodes: Iterable[str], store: Store) -> Iterator[
     yield Key(POOL, *place)
     for node in filter(None, (store.get(Ref(NODES, "", name)) for name in nodes)):
         if pool is None:
-            yield from _keys(CAPACITY, [obj for obj in store.all(ACCELERATOR_CLASSES) if _selected(obj, node)])
-        elif _is_overheld(pool, node):
+            yield from _keys(CAPACITY, [obj for obj in store.all(ACCELERATOR_CLASSES) if selected(obj, node)])
+        elif is_overheld(pool, node):
             yield from _waiting_for_a_claim([pool], node["metadata"]["name"])
 
 
@@ -277,7 +293,7 @@ def _waiting_pool(metadata: JsonObject, store: Store) -> Iterator[Key]:
     if instance is None:
         return
     pool = store.get(Ref(COMPUTE_UNIT_POOLS, metadata["namespace"], instance["spec"]["poolRef"]))
-    if pool is not None and _moves(pool):
+    if pool is not None and moves(pool):
         yield Key(POOL, metadata["namespace"], instance["spec"]["poolRef"])
 
 
@@ -315,90 +331,6 @@ def _either(old: JsonObject | None, new: JsonObject | None) -> JsonObject:
     return obj
 
 
-def _respecified(old: JsonObject | None, new: JsonObject | None) -> bool:
-    """Came, went, is going, or has another spec."""
-    return old is None or new is None or _intent(old) != _intent(new)
-
-
-def _intent(obj: JsonObject) -> tuple[Any, ...]:
-    metadata = obj["metadata"]
-    return (metadata["uid"], metadata.get("generation"), bool(metadata.get("deletionTimestamp")))
-
-
-def _status(obj: JsonObject | None, *fields: str) -> list[Any]:
-    status = (obj or {}).get("status") or {}
-    return [status.get(field) for field in fields]
-
-
-def _term_ends(pool: JsonObject | None) -> list[Any]:
-    (commitments,) = _status(pool, "commitments")
-    return [each.get("termEnd") for each in commitments or ()]
-
-
-def _borrowed(pool: JsonObject | None) -> int:
-    """Compute units that rollouts want beyond the contract."""
-    (rollouts,) = _status(pool, "rollouts")
-    return sum(each.get("borrowedComputeUnits", 0) for each in rollouts or ())
-
-
-def _promises(offering: JsonObject | None) -> list[Any]:
-    """What retirement dates undercut: it is told on every object that pins the snapshot."""
-    (snapshots,) = _status(offering, "snapshots")
-    return [each.get("promisedUntil") for each in snapshots or ()]
-
-
-def _route(offering: JsonObject | None) -> Any:
-    """Where its limits are to hold."""
-    metadata = offering["metadata"] if offering is not None else {}
-    return (metadata.get("annotations") or {}).get(meta.HTTP_ROUTE_ANNOTATION)
-
-
-def _moves(pool: JsonObject) -> bool:
-    """Is a member of the pool on its way to another node, or a change set or a rollout under way?"""
-    nodes, holdings, change_sets, rollouts = _status(pool, "nodes", "holdings", "changeSets", "rollouts")
-    return (
-        any(each["state"] in ("Running", "RollingBack") for each in rollouts or ())
-        or any(node["state"] not in ("Free", "Held") for node in nodes or ())
-        or any(holding.get("replaces") for holding in holdings or ())
-        or any(step["state"] != "Done" for each in change_sets or () for step in each.get("steps") or ())
-    )
-
-
-def _changed_holders(old: JsonObject | None, new: JsonObject | None) -> list[str]:
-    """Instances whose holdings differ, in the allocation record; and who holds blocks on nodes where others hold fewer
-    now: a member does not run while more is held there than is claimed."""
-    before, after = (_by_member(pool) for pool in (old, new))
-    changed = [before.get(name) or after[name] for name in {*before, *after} if before.get(name) != after.get(name)]
-    left = {node for name, holding in before.items() if name not in after for node in holding["nodes"]}
-    beside = [holding for holding in after.values() if not left.isdisjoint(holding["nodes"])] if left else []
-    return sorted({holding["instance"] for holding in [*changed, *beside]})
-
-
-def _by_member(pool: JsonObject | None) -> dict[str, JsonObject]:
-    (holdings,) = _status(pool, "holdings")
-    return {holding["member"]: holding for holding in holdings or ()}
-
-
-def _selected(class_: JsonObject, node: JsonObject) -> bool:
-    return selects(AcceleratorClass.parse(class_), node)
-
-
-def _holders_on(pool: JsonObject, node: str) -> list[str]:
-    """Instances that hold blocks of the node."""
-    (holdings,) = _status(pool, "holdings")
-    return sorted({holding["instance"] for holding in holdings or () if node in holding.get("nodes", ())})
-
-
-def _is_overheld(pool: JsonObject, node: JsonObject) -> bool:
-    """Does the pool hold more of a node than it claims there (it came back with fewer blocks)?"""
-    (holdings,) = _status(pool, "holdings")
-    name = node["metadata"]["name"]
-    held: int = sum(each["computeUnits"] // len(each["nodes"]) for each in holdings or () if name in each["nodes"])
-    return held > cu_of(
-        sum(claim.blocks for claim in claims_of(node) if (claim.pool.namespace, claim.pool.name) == _place(pool))
-    )
-
-
 def _instance_and_pool(instance: JsonObject) -> Iterator[Key]:
     namespace = instance["metadata"]["namespace"]
     yield Key(INSTANCE, namespace, instance["metadata"]["name"])
@@ -414,11 +346,7 @@ def _name(old: JsonObject | None, new: JsonObject | None) -> str:
 
 
 def _keys(reconciler: str, objects: Iterable[JsonObject]) -> Iterator[Key]:
-    return (Key(reconciler, *_place(obj)) for obj in objects)
-
-
-def _place(obj: JsonObject) -> tuple[str, str]:
-    return (obj["metadata"].get("namespace", ""), obj["metadata"]["name"])
+    return (Key(reconciler, *place_of(obj)) for obj in objects)
 
 
 def _label(metadata: JsonObject, label: str) -> str:
