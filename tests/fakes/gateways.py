@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
-from reserved_capacity.gateway.usage import BEFORE, MINUTES, Counter, Readings, Samples, Uptimes, Window
+from reserved_capacity.gateway.usage import BEFORE, Counter, Readings, Samples, Window
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +23,7 @@ class Seen:
 
 @dataclass(slots=True)
 class FakeGateways:
-    """`away`: nobody answers. An uptime is good for five minutes, as with Prometheus."""
+    """`away`: nobody answers."""
 
     away: bool = False
     asked: list[str] = field(default_factory=list)
@@ -56,12 +56,14 @@ class FakeGateways:
                 found.setdefault((each.name, each.account, each.kind, each.target), []).append((each.at, each.value))
         counters = [Counter(*key, samples) for key, values in found.items() if (samples := _scraped(values, window))]
         counting = {
-            each.target for each in self._seen if each.name == "requests" and window.start < each.at <= window.end
+            each.target
+            for each in self._seen
+            if each.name == "requests" and window.start - BEFORE < each.at <= window.end
         }
         uptimes = {}
         for target in counting:
             seen = [(at, seconds) for name, at, seconds in self._uptimes if name == target]
-            if samples := _at_minutes(seen, window):
+            if samples := _scraped(seen, window):
                 uptimes[target] = samples
         return Readings(tuple(counters), uptimes)
 
@@ -72,13 +74,3 @@ def _scraped(values: list[tuple[datetime, int]], window: Window) -> Samples:
         for at, value in sorted(values)
         if window.start - BEFORE < at <= window.end
     ]
-
-
-def _at_minutes(values: list[tuple[datetime, int]], window: Window) -> Uptimes:
-    samples = {}
-    for minute in range(MINUTES + 1):
-        moment = window.minute(minute)
-        fresh = [(at, value) for at, value in values if moment - timedelta(minutes=5) < at <= moment]
-        if fresh:
-            samples[minute] = max(fresh)[1]
-    return samples

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 from collections.abc import Iterator, Mapping
 from datetime import datetime, timedelta
 from decimal import Decimal, InvalidOperation
@@ -16,7 +17,7 @@ import aiohttp
 import structlog
 
 from reserved_capacity.gateway.envoy import REQUESTS_COUNTER, STATS_PREFIX, TOKENS_COUNTER
-from reserved_capacity.gateway.usage import BEFORE, MINUTES, Counter, Readings, Uptimes, Window
+from reserved_capacity.gateway.usage import BEFORE, MINUTES, Counter, Readings, Window
 
 log = structlog.get_logger(__name__)
 
@@ -24,22 +25,26 @@ _SECONDS = 10.0
 _PREFIX = f"envoy_{STATS_PREFIX}_"
 _KINDS = {TOKENS_COUNTER: "direction", REQUESTS_COUNTER: "outcome"}
 _UPTIME = "envoy_server_uptime"
+_LOOK = f"{MINUTES + BEFORE // timedelta(minutes=1)}m"
 
 
 class PrometheusCounters:
     """`reserved_capacity.ports.GatewayCounters`, by the HTTP API of Prometheus, or of what answers as it does."""
 
     def __init__(self, url: str, *, seconds: float = _SECONDS) -> None:
-        self._url = f"{url.rstrip('/')}/api/v1"
-        self._timeout = aiohttp.ClientTimeout(total=seconds)
+        self._url = f"{url.rstrip('/')}/api/v1/query"
+        self._seconds = seconds
         self._away = False
 
     async def read(self, offering: str, window: Window) -> Readings | None:
-        at, minutes = _seconds(window.end), {"start": _seconds(window.start), "end": _seconds(window.end), "step": 60}
         try:
-            async with aiohttp.ClientSession(timeout=self._timeout, trust_env=False) as session:
-                counters = await self._ask(session, "query", {"query": _counters(offering), "time": at})
-                uptimes = await self._ask(session, "query_range", {"query": _uptimes(), **minutes})
+            async with (
+                asyncio.timeout(self._seconds),
+                aiohttp.ClientSession(trust_env=False) as session,
+            ):
+                counters = await self._ask(session, _counters(offering), window)
+                targets = _series(await self._ask(session, _targets(), window), "vector")
+                uptimes = await self._ask(session, _uptimes(targets), window) if targets else None
             # Much is said of many accounts; the loop has leases and probes to see to meanwhile.
             found = await asyncio.to_thread(_readings, counters, uptimes, window)
         except (
@@ -60,23 +65,27 @@ class PrometheusCounters:
         self._away = False
         return found
 
-    async def _ask(self, session: aiohttp.ClientSession, method: str, asked: Mapping[str, str | int]) -> bytes:
+    async def _ask(self, session: aiohttp.ClientSession, query: str, window: Window) -> bytes:
         """What answers a query. Raises whatever is wrong."""
-        async with session.post(f"{self._url}/{method}", data=asked, allow_redirects=False) as answer:
+        asked = {"query": query, "time": _seconds(window.end)}
+        async with session.post(self._url, data=asked, allow_redirects=False) as answer:
             if answer.status != 200:
                 raise ValueError(f"HTTP {answer.status}")
             return await answer.read()
 
 
-def _readings(counters: bytes, uptimes: bytes, window: Window) -> Readings:
-    return Readings(tuple(_parsed(_matrix(counters), window)), _running(_matrix(uptimes), window))
+def _readings(counters: bytes, uptimes: bytes | None, window: Window) -> Readings:
+    running = _series(uptimes, "matrix") if uptimes is not None else []
+    return Readings(
+        tuple(_parsed(_series(counters, "matrix"), window)),
+        {_target(each["metric"]): _samples(each["values"], window) for each in running},
+    )
 
 
-def _matrix(answer: bytes) -> list[Any]:
-    """The series of an answer, with their samples."""
+def _series(answer: bytes, kind: str) -> list[Any]:
     data = json.loads(answer)["data"]
-    if data["resultType"] != "matrix":
-        raise ValueError("not a matrix")
+    if data["resultType"] != kind:
+        raise ValueError(f"not a {kind}")
     series: list[Any] = data["result"]
     return series
 
@@ -85,14 +94,20 @@ def _counters(offering: str) -> str:
     """Every sample as it was scraped: no function of PromQL loses nothing. With `_total`, as scrapers name counters that
     ask in the newer format."""
     selected = f'{{__name__=~"{_PREFIX}({"|".join(_KINDS)})(_total)?",offering={json.dumps(offering)}}}'
-    return f"{selected}[{MINUTES + BEFORE // timedelta(minutes=1)}m]"
+    return f"{selected}[{_LOOK}]"
 
 
-def _uptimes() -> str:
-    """Of the Envoys that counted for anybody in the window: others, as of a mesh, may be thousands. One that serves the
-    offering and was not asked for it yet says that nothing was used."""
+def _targets() -> str:
+    """The Envoys that counted for anybody: others, as of a mesh, may be thousands. One that serves the offering and was
+    not asked for it yet says that nothing was used."""
     requests = f'{{__name__=~"{_PREFIX}{REQUESTS_COUNTER}(_total)?"}}'
-    return f"{_UPTIME} and on (job, instance) last_over_time({requests}[{MINUTES}m] @ end())"
+    return f"group by (job, instance) (last_over_time({requests}[{_LOOK}]))"
+
+
+def _uptimes(targets: list[Any]) -> str:
+    names = {label: sorted({str(each["metric"].get(label, "")) for each in targets}) for label in ("job", "instance")}
+    selected = ",".join(f"{label}=~{json.dumps('|'.join(map(re.escape, of)))}" for label, of in names.items())
+    return f"{_UPTIME}{{{selected}}}[{_LOOK}]"
 
 
 def _parsed(series: list[Any], window: Window) -> Iterator[Counter]:
@@ -102,16 +117,6 @@ def _parsed(series: list[Any], window: Window) -> Iterator[Counter]:
         yield Counter(
             name, str(labels["account"]), str(labels[_KINDS[name]]), _target(labels), _samples(each["values"], window)
         )
-
-
-def _running(series: list[Any], window: Window) -> dict[str, Uptimes]:
-    start = _seconds(window.start)
-    return {
-        _target(each["metric"]): {
-            (int(at) - start) // 60: whole for at, text in each["values"] if (whole := _whole(text)) is not None
-        }
-        for each in series
-    }
 
 
 def _target(labels: Mapping[str, str]) -> str:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from fractions import Fraction
+from itertools import pairwise
 from typing import Final
 
 from reserved_capacity.domain.tokens.entitlement import TokenRate
@@ -29,8 +30,6 @@ _MOST: Final = Decimal("999999999.9999")
 
 Samples = Sequence[tuple[int, int]]
 """(milliseconds after the window's start, value) of every scrape, in order of time; BEFORE it they are negative."""
-Uptimes = Mapping[int, int]
-"""Seconds that an Envoy had been running, by minute: 0 is the window's start, MINUTES its end."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,13 +67,13 @@ class Readings:
     """What was read of an offering. `uptimes`: for how many seconds each target had been running, where it says so."""
 
     counters: tuple[Counter, ...] = ()
-    uptimes: Mapping[str, Uptimes] = field(default_factory=dict)
+    uptimes: Mapping[str, Samples] = field(default_factory=dict)
 
     @property
     def measured(self) -> bool:
         """Whether some gateway was looked at when the window ended. Zeros of nobody would be invented."""
-        counted = (each.samples[-1][0] for each in self.counters if each.samples)
-        return any(MINUTES in each for each in self.uptimes.values()) or any(last > _RECENT_MS for last in counted)
+        seen = (*(each.samples for each in self.counters), *self.uptimes.values())
+        return any(samples[-1][0] > _RECENT_MS for samples in seen if samples)
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,32 +98,26 @@ class AccountUse:
     rejected: int
 
 
-def increases(counter: Counter, uptimes: Uptimes) -> list[int]:
-    """By minute. A counter that is less than it was began anew at 0 (its Envoy did); one that is seen for the first time
-    did so within the window if its Envoy was seen without it before, or started within the window. Otherwise nobody knows
-    how much of it is older, and it counts from there on."""
+def increases(counter: Counter, uptimes: Samples) -> list[int]:
+    """By minute. A counter began anew at 0 where its Envoy did: where that has been up for less time than before, or counts
+    less. One that is seen for the first time began in the window if its Envoy was seen without it before, or started in
+    the window; otherwise nobody knows how much of it is older, and it counts from there on."""
     found = [0] * MINUTES
-    before: int | None = None
+    restarts = [at for (_, up), (at, later) in pairwise(uptimes) if later < up]
+    last: tuple[int, int] | None = None
     for at, value in counter.samples:
-        if before is None:
+        if last is None:
             before = 0 if _is_new(at, uptimes) else value
+        else:
+            before = 0 if value < last[1] or any(last[0] < each <= at for each in restarts) else last[1]
         if at > 0:
-            found[_minute_of(at)] += value - before if value >= before else value
-        before = value
+            found[(at - 1) // _MINUTE_MS] += value - before  # a minute's end is of that minute
+        last = (at, value)
     return found
 
 
-def _minute_of(at: int) -> int:
-    """A minute's end is of that minute."""
-    return (at - 1) // _MINUTE_MS
-
-
-def _is_new(at: int, uptimes: Uptimes) -> bool:
-    if at <= 0:
-        return False
-    minute = _minute_of(at) + 1
-    up = uptimes.get(minute)
-    return any(earlier * _MINUTE_MS < at for earlier in uptimes) or (up is not None and up < minute * 60)
+def _is_new(at: int, uptimes: Samples) -> bool:
+    return at > 0 and any(seen < at or (seen == at and up * 1000 < at) for seen, up in uptimes)
 
 
 def account_uses(readings: Readings, accounts: Iterable[str], cached_input_weight: Decimal) -> Mapping[str, AccountUse]:
@@ -132,7 +125,7 @@ def account_uses(readings: Readings, accounts: Iterable[str], cached_input_weigh
     counted: dict[str, dict[tuple[str, str], list[int]]] = {account: {} for account in accounts}
     for each in readings.counters:
         if (own := counted.get(each.account)) is not None:
-            found = increases(each, readings.uptimes.get(each.target, {}))
+            found = increases(each, readings.uptimes.get(each.target, ()))
             before = own.get((each.name, each.kind))
             own[each.name, each.kind] = found if before is None else [a + b for a, b in zip(before, found, strict=True)]
     return {account: _account_use(own, cached_input_weight) for account, own in counted.items()}

@@ -28,13 +28,17 @@ from reserved_capacity.gateway.usage import (
 END = datetime(2026, 3, 1, 10, tzinfo=UTC)
 WINDOW = Window(END)
 ONE = Decimal(1)
-UP_ALWAYS = {minute: 100_000 + 60 * minute for minute in range(MINUTES + 1)}
+UP_ALWAYS: dict[float, int] = {minute: 100_000 + 60 * minute for minute in range(MINUTES + 1)}
 
 
 def counter(samples: Mapping[float, int], *, kind: str = "input", account: str = "acme", target: str = "e1") -> Counter:
     """Samples by minute."""
     name = "tokens" if kind in ("input", "output", "cached_input") else "requests"
-    return Counter(name, account, kind, target, [(int(at * 60_000), value) for at, value in sorted(samples.items())])
+    return Counter(name, account, kind, target, scrapes(samples))
+
+
+def scrapes(samples: Mapping[float, int]) -> list[tuple[int, int]]:
+    return [(int(at * 60_000), value) for at, value in sorted(samples.items())]
 
 
 def steady(*values: int) -> dict[int, int]:
@@ -66,15 +70,20 @@ def test_a_window_is_the_sixty_whole_minutes_before_now() -> None:
         pytest.param({60: 40}, {}, {}, id="an Envoy of which no start is known"),
         pytest.param({-4: 7, 0.25: 9}, {}, {0: 2}, id="what was seen shortly before the window is counted from"),
         pytest.param({9: 50, 9.25: 80, 9.5: 90, 10: 5}, {}, {9: 45}, id="an Envoy that starts anew in mid-minute"),
+        pytest.param(
+            {9: 56, 9.25: 280}, {8: 30, 9: 90, 9.25: 5}, {8: 56, 9: 280}, id="an Envoy that has overtaken itself since"
+        ),
         pytest.param({59.5: 40}, {59: 10_000, 60: 10_060}, {59: 40}, id="the first request, not yet a minute ago"),
-        pytest.param({59.5: 40, 60: 41}, {60: 10_060}, {59: 1}, id="a Prometheus that began in this minute"),
+        pytest.param(
+            {59.5: 40, 60: 41}, {59.5: 10_060, 60: 10_090}, {59: 1}, id="a Prometheus that began in this minute"
+        ),
         pytest.param({0: 40}, {0: 10}, {}, id="the sample at the start is before the window"),
     ],
 )
 def test_increases_are_those_of_the_window(
-    samples: dict[int, int], uptimes: dict[int, int], found: dict[int, int]
+    samples: dict[int, int], uptimes: dict[float, int], found: dict[int, int]
 ) -> None:
-    assert increases(counter(samples), uptimes) == by_minute(found)
+    assert increases(counter(samples), scrapes(uptimes)) == by_minute(found)
 
 
 @given(
@@ -96,7 +105,7 @@ def test_nothing_is_lost_and_nothing_counted_twice_whoever_restarts(
         if minute not in missed:
             samples[minute] = seen = value
     lost += value - seen
-    assert sum(increases(counter(samples), {})) == sum(asked) - lost
+    assert sum(increases(counter(samples), ())) == sum(asked) - lost
 
 
 def test_all_envoys_count_together_and_nobody_else_s_tokens() -> None:
@@ -163,7 +172,7 @@ def test_use_is_measured_only_where_somebody_was_looked_at_when_the_window_ended
     assert not Readings().measured
     assert not Readings((counter({0: 5, 58: 9}),)).measured
     assert Readings((counter({60: 9}),)).measured
-    assert Readings(uptimes={"e1": {60: 5}}).measured, "an Envoy that nobody asked says that nothing was used"
+    assert Readings(uptimes={"e1": scrapes({60: 5})}).measured, "an Envoy that nobody asked says that nothing was used"
 
 
 def test_what_is_not_measured_any_more_says_when_it_was_and_says_it_once() -> None:
