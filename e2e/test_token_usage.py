@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import time
+import urllib.parse
+import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -40,6 +41,14 @@ class Stage:
     cluster: Cluster
     gateway: Gateway
     operator: OperatorProcess
+    prometheus_url: str
+
+    def scraped(self) -> int:
+        """Tokens of all directions that Prometheus has heard of."""
+        query = urllib.parse.urlencode({"query": 'sum(envoy_reserved_capacity_tokens{direction=~"input|output"})'})
+        with urllib.request.urlopen(f"{self.prometheus_url}/api/v1/query?{query}", timeout=5) as answer:  # noqa: S310 - our own Prometheus
+            found = json.load(answer)["data"]["result"]
+        return int(found[0]["value"][1]) if found else 0
 
     def server_counters(self) -> dict[str, int]:
         """llama.cpp counts apart what it had in its cache; `usage.prompt_tokens` is both."""
@@ -93,7 +102,7 @@ def stage(sold: Cluster, tmp_path: Path) -> Iterator[Stage]:
             until(lambda: status(sold) and effective(sold) == (630, 220), "the units count")
             gateway.start()
             targets.write_text(json.dumps([{"targets": [f"127.0.0.1:{gateway.ports['admin']}"]}]))
-            yield Stage(sold, gateway, operator)
+            yield Stage(sold, gateway, operator, url)
         finally:
             gateway.stop()
             operator.kill()
@@ -106,7 +115,8 @@ def test_t3_use_in_the_status_is_what_the_server_counted_though_envoy_was_killed
     have_time(25)
     began = datetime.now(UTC)
     answers = [customer.ask(stream=stream) for stream in (False, True)]
-    time.sleep(2.5)  # what nobody scraped before it is gone with it
+    first = sum(each.input_tokens + each.output_tokens for each in answers)
+    until(lambda: stage.scraped() == first, "Prometheus has it: what nobody scraped is gone with its Envoy", 20)
     stage.gateway.kill(ENVOY)
     stage.gateway.start_part(ENVOY)
     answers.append(customer.ask(tokens=5))
@@ -119,7 +129,7 @@ def test_t3_use_in_the_status_is_what_the_server_counted_though_envoy_was_killed
         "output": sum(each.output_tokens for each in answers),
     }
 
-    until(lambda: stage.used() == counted, f"the status says {counted}", 80)
+    until(lambda: stage.used() == counted, f"the status says {counted}, but {stage.usage()} {stage.scraped()}", 80)
     usage = stage.usage()
     assert usage["window"] == "1h"
     assert (usage["spilledRequests"], usage["rejectedRequests"]) == (sum(each.spilled for each in answers), 1)
