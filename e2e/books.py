@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import json
 import os
 import time
@@ -198,9 +199,19 @@ class Run:
     async def gone(self, *customers: str) -> None:
         async def left() -> list[str]:
             listed = {each["metadata"]["name"] for each in (await self.api.list(NAMESPACES))["items"]}
-            return [each for each in customers or CUSTOMERS if self.namespace(each) in listed]
+            found = [each for each in customers or CUSTOMERS if self.namespace(each) in listed]
+            for each in found:
+                await self._look_again(self.namespace(each))
+            return found
 
         await self.until(left, lambda found: not found, "the customers are gone")
+
+    async def _look_again(self, namespace: str) -> None:
+        """Where it finds pods the namespace controller looks again after minutes; a change of the namespace makes it look
+        (e2e/cluster/teardown.py)."""
+        with contextlib.suppress(Refused):  # it is gone
+            note = {"e2e.example/looked": f"{time.monotonic():.0f}"}
+            await self.api.patch(NAMESPACES, "", namespace, {"metadata": {"annotations": note}})
 
     # ------------------------------------------------------------------------------------------------------ its books
 
@@ -296,7 +307,8 @@ class Run:
         others = {f"invoice/{number}" for number in ledger.invoices} | set(ledger.notices)
         for account, rows in ledger.rows.items():
             keys = [f"{row[0]}/{row[1]}/{row[2]}" for row in rows]
-            assert [each for each in kept[account] if each not in others] == keys
+            came = [each for each in kept[account] if each not in others]
+            assert came == keys, [pair for pair in itertools.zip_longest(came, keys) if pair[0] != pair[1]][:5]
         assert {each for ids in kept.values() for each in ids if each in others} == others
         said: dict[str, Json] = {}
         for _, events in self.sink.requests:

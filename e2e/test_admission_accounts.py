@@ -188,7 +188,8 @@ def test_nobody_else_is_bound_by_the_operators_limits(server: Server, node: str)
         ("watch", "computeunitpools", True),
         ("update", "computeunitpools/status", True),
         ("update", "computeunitpools", False),
-        ("create", "modelinstances", False),
+        ("create", "modelinstances", True),  # of the fleet alone (T4), which the policy sees to
+        ("update", "modelinstances", False),
         ("patch", "nodes", True),
         ("delete", "nodes", False),
         ("create", "statefulsets.apps", True),
