@@ -35,7 +35,7 @@ FALL = date(2027, 4, 4)
 """The list price of a year falls on this day from 220.00 to 200.00, which is known from the beginning."""
 _NAME = "e2e-money"  # of the price book, the class and the offering
 _NODES = [f"money-{number}" for number in range(5)]
-_SECONDS = 60.0
+_SECONDS = 120.0
 _LOOK_SECONDS = 0.1
 _ROWS = text(
     "SELECT contract, day, kind, account, currency, amount_minor, receivable_minor, prepaid_minor, revenue_minor,"

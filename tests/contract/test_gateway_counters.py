@@ -152,7 +152,11 @@ async def test_a_prometheus_that_is_away_says_nothing_and_is_told_of_once(
     unused_tcp_port: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     said: list[str] = []
-    telling = structlog.wrap_logger(None, processors=[lambda _logger, _level, event: _told(said, event)])
+    telling = structlog.wrap_logger(
+        None,
+        processors=[lambda _logger, _level, event: _told(said, event)],
+        wrapper_class=structlog.BoundLogger,  # whatever level another test has configured
+    )
     monkeypatch.setattr("reserved_capacity.adapters.prometheus.log", telling)
     away = PrometheusCounters(f"http://user:hush@127.0.0.1:{unused_tcp_port}/prefix/")
     assert [await away.read("m", WINDOW) for _ in range(3)] == [None] * 3
