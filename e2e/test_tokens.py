@@ -109,6 +109,7 @@ def ledger(directory: Path, account: str) -> list[dict[str, Any]]:
 def test_t1_t2_t4_units_are_bought_counted_charged_kept_for_their_term_and_follow_the_fleet(
     sold: Cluster, operator: OperatorProcess, offset: Path, tmp_path: Path
 ) -> None:
+    until(lambda: condition(sold, "cup", "prod", "Provisioned")[0] == "True", "the customer's pool comes first")
     sold.kubectl("apply", "--server-side", "-k", str(TOKENS))
     for type_ in ("Accepted", "CapacityBacked", "LimitPublished", "SnapshotSupported", "Ready"):
         becomes_true(sold, type_)
