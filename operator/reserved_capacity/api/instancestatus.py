@@ -109,6 +109,10 @@ class Member(ApiModel):
     """Since when it is in this phase."""
 
 
+NOT_MEASURED: Final = "NotMeasured"
+"""In place of a ratio: too little was served to compare, or nobody could look."""
+
+
 class UpgradeReport(ApiModel):
     """What the last rollout brought."""
 

@@ -11,13 +11,13 @@ from reserved_capacity.cli.layout import Column, Page, Row, ago, flow, moment, t
 from reserved_capacity.cli.render_findings import finding_lines, ready_cell
 from reserved_capacity.cli.reservations import (
     LotView,
-    Rate,
     ReservationView,
     UsageView,
     fleet_words,
     limits_of,
     published_words,
 )
+from reserved_capacity.domain.tokens.entitlement import TokenRate
 
 _LIMIT_COLUMNS = (Column("TOKENS PER MINUTE"), Column("INPUT", right=True), Column("OUTPUT", right=True))
 _LOTS_SHOWN = 12
@@ -87,7 +87,7 @@ def _limits(reservation: ReservationView) -> list[Row]:
     return rows
 
 
-def _limit(label: str, rate: Rate) -> Row:
+def _limit(label: str, rate: TokenRate) -> Row:
     return Row((Text(label), Text(_number(rate.input_tpm)), Text(_number(rate.output_tpm))))
 
 

@@ -6,19 +6,13 @@ from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 
-from reserved_capacity.api.tokenunitreservation import TokenRate, TokenUnitReservation
+from reserved_capacity.api.tokenunitreservation import TokenUnitReservation
 from reserved_capacity.cli.findings import Verdict, verdict_of
+from reserved_capacity.domain.tokens.entitlement import TokenRate
 from reserved_capacity.ports import JsonObject
+from reserved_capacity.snapshot.tokens import rate_of
 
 _CENT = Decimal("0.01")
-
-
-@dataclass(frozen=True, slots=True)
-class Rate:
-    """Tokens per minute."""
-
-    input_tpm: int
-    output_tpm: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,10 +57,10 @@ class ReservationView:
     output_units: int
     overflow: str
     enforcement: str
-    entitlement: Rate
-    base: Rate
-    added: Rate
-    effective: Rate
+    entitlement: TokenRate
+    base: TokenRate
+    added: TokenRate
+    effective: TokenRate
     revision: int
     usage: UsageView | None
     lots: tuple[LotView, ...]
@@ -93,10 +87,10 @@ def view_of(reservation: TokenUnitReservation) -> ReservationView:
         output_units=spec.units.output,
         overflow=spec.overflow.value,
         enforcement=spec.enforcement.value,
-        entitlement=_rate(status.entitlement),
-        base=_rate(limit.base),
-        added=_rate(limit.added),
-        effective=_rate(limit.effective),
+        entitlement=rate_of(status.entitlement),
+        base=rate_of(limit.base),
+        added=rate_of(limit.added),
+        effective=rate_of(limit.effective),
         revision=limit.revision,
         usage=_usage(reservation),
         lots=_lots(reservation),
@@ -107,7 +101,7 @@ def view_of(reservation: TokenUnitReservation) -> ReservationView:
     )
 
 
-def limits_of(seen: ReservationView) -> tuple[tuple[str, Rate], ...]:
+def limits_of(seen: ReservationView) -> tuple[tuple[str, TokenRate], ...]:
     """How the account's limit is made up, in words; nothing but the entitlement while no limit is published."""
     if not seen.revision:
         return (("entitled to by these units", seen.entitlement),)
@@ -135,10 +129,6 @@ def _text(number: Decimal | None) -> str:
 def _price(price: Decimal | None) -> str:
     """With cents, as people write prices; finer where it is."""
     return "" if price is None else str(price if price != price.quantize(_CENT) else price.quantize(_CENT))
-
-
-def _rate(rate: TokenRate) -> Rate:
-    return Rate(rate.input_tokens_per_minute, rate.output_tokens_per_minute)
 
 
 def _usage(reservation: TokenUnitReservation) -> UsageView | None:

@@ -9,7 +9,7 @@ from enum import StrEnum
 
 from reserved_capacity.api.computeunitpool import ComputeUnitPool
 from reserved_capacity.api.conditions import Condition, ConditionType
-from reserved_capacity.api.instancestatus import Member
+from reserved_capacity.api.instancestatus import NOT_MEASURED, Member
 from reserved_capacity.api.modelinstance import ModelInstance
 from reserved_capacity.cli.findings import Level, Verdict
 from reserved_capacity.cli.verbs import Change, Situation, Verb, decide
@@ -26,8 +26,6 @@ _OFFERED = (Verb.APPROVE, Verb.RESUME, Verb.ROLLBACK)
 _STEPPING = frozenset(
     {RolloutPhase.PREFETCHING, RolloutPhase.CANARY, RolloutPhase.PROGRESSING}
 )  # what a pause would hold
-_NOT_MEASURED = "NotMeasured"
-_FAILED = frozenset({RolloutState.ROLLING_BACK, RolloutState.HALTED, RolloutState.ROLLED_BACK})
 
 
 class Outcome(StrEnum):
@@ -88,7 +86,7 @@ def rollout_view(world: World, instance: ModelInstance) -> RolloutView | None:
     settled = status.rollout.phase is RolloutPhase.IDLE and (
         condition is None or condition.status is ConditionStatus.TRUE
     )
-    failure = record.failure if record is not None and record.state in _FAILED else None
+    failure = record.failure if record is not None and record.failed else None
     rollout = status.rollout
     return RolloutView(
         id=rollout.id,
@@ -113,7 +111,7 @@ def rollout_view(world: World, instance: ModelInstance) -> RolloutView | None:
 def _throughput(instance: ModelInstance, record: RolloutRecord | None) -> str:
     """What the rollout on record brought; empty where nobody could measure it."""
     report = instance.status.upgrade_report
-    if report is None or record is None or report.throughput_ratio in (None, _NOT_MEASURED):
+    if report is None or record is None or report.throughput_ratio in (None, NOT_MEASURED):
         return ""
     about = (record.source.snapshot, record.target.snapshot)
     return str(report.throughput_ratio) if (report.from_, report.to) == about else ""

@@ -5,13 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from decimal import Decimal
 
-from reserved_capacity.api.instancestatus import LastFailure, RolloutStatus, SnapshotView, UpgradeReport
+from reserved_capacity.api.instancestatus import NOT_MEASURED, LastFailure, RolloutStatus, SnapshotView, UpgradeReport
 from reserved_capacity.api.modelinstance import ModelInstance
 from reserved_capacity.domain.members import ObservedMember
-from reserved_capacity.domain.rollout.values import RolloutRecord, RolloutReport, RolloutState
-
-NOT_MEASURED = "NotMeasured"
-_ENDED = frozenset({RolloutState.DONE, RolloutState.ROLLED_BACK, RolloutState.HALTED})
+from reserved_capacity.domain.rollout.values import RolloutRecord, RolloutReport
 
 
 def rollout_status(report: RolloutReport | None) -> RolloutStatus:
@@ -49,7 +46,7 @@ def upgrade_report(
 ) -> UpgradeReport | None:
     """What the last rollout that has ended brought. What was once measured of it stays; a rollout that came to nothing, or
     that nobody could measure, says so."""
-    if record is None or record.state not in _ENDED:
+    if record is None or record.moving:
         return None
     before = instance.status.upgrade_report
     if record.source == record.target:

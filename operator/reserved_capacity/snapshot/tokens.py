@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
+from decimal import Decimal
+from typing import Protocol
 
 from reserved_capacity.api import meta
 from reserved_capacity.api.computeunitpool import ComputeUnitPool
 from reserved_capacity.api.modelinstance import ModelInstance
 from reserved_capacity.api.modeloffering import ModelOffering
+from reserved_capacity.api.pricebook import PriceBook
 from reserved_capacity.api.tokenunitreservation import TokenUnitReservation
 from reserved_capacity.domain.tokens.backing import Claim, SnapshotFleet
 from reserved_capacity.domain.tokens.entitlement import TokenRate, total
-from reserved_capacity.domain.tokens.lots import Lot, ReservationName, day_of
+from reserved_capacity.domain.tokens.lots import Direction, Lot, ReservationName, day_of
 from reserved_capacity.ports import COMPUTE_UNIT_POOLS, MODEL_INSTANCES, TOKEN_UNIT_RESERVATIONS, JsonObject, Ref
 from reserved_capacity.snapshot.parsing import parse_instance
 from reserved_capacity.store import BY_OFFERING, Store
@@ -85,12 +88,33 @@ def claims_of_reservation(reservation: TokenUnitReservation) -> tuple[Claim, ...
     )
 
 
+def unit_price_in_force(book: PriceBook, offering: str, direction: Direction, day: date) -> Decimal | None:
+    """The list price of a unit and day that counts on that UTC day; None where the book has none yet."""
+    entries = [
+        each
+        for each in book.spec.token_units
+        if each.offering == offering and each.direction is direction and each.effective_from <= day
+    ]
+    newest = max(entries, key=lambda each: each.effective_from, default=None)
+    return newest.price_per_unit_day if newest is not None else None
+
+
+class _PerMinute(Protocol):
+    @property
+    def input_tokens_per_minute(self) -> int: ...
+
+    @property
+    def output_tokens_per_minute(self) -> int: ...
+
+
+def rate_of(stated: _PerMinute) -> TokenRate:
+    """A rate as any of the API's types states it."""
+    return TokenRate(stated.input_tokens_per_minute, stated.output_tokens_per_minute)
+
+
 def base_rates(offering: ModelOffering) -> Mapping[str, TokenRate]:
     units = offering.spec.token_units
-    return {
-        each.account: TokenRate(each.input_tokens_per_minute, each.output_tokens_per_minute)
-        for each in (units.base_rate_limits if units is not None else ())
-    }
+    return {each.account: rate_of(each) for each in (units.base_rate_limits if units is not None else ())}
 
 
 def fleet_pool(store: Store, offering: ModelOffering) -> tuple[Ref | None, ComputeUnitPool | None]:
@@ -122,7 +146,7 @@ def snapshot_fleets(offering: ModelOffering, instances: Iterable[ModelInstance])
             serving[each.spec.snapshot] = serving.get(each.spec.snapshot, 0) + available
     return {
         snapshot.name: SnapshotFleet(
-            TokenRate(snapshot.throughput.input_tokens_per_minute, snapshot.throughput.output_tokens_per_minute),
+            rate_of(snapshot.throughput),
             serving.get(snapshot.name, 0),
         )
         for snapshot in offering.spec.snapshots

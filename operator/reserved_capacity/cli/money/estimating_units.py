@@ -20,6 +20,7 @@ from reserved_capacity.cli.world import World
 from reserved_capacity.domain.billing.money import format_minor, format_price, minor_ratio
 from reserved_capacity.domain.tokens.lots import Direction
 from reserved_capacity.ports import MODEL_OFFERINGS, PRICE_BOOKS, TOKEN_UNIT_RESERVATIONS, Ref, Resource
+from reserved_capacity.snapshot.tokens import unit_price_in_force
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,12 +92,8 @@ def _of(
     for direction, (units, size) in sizes.items():
         if not units:
             continue
-        listed = [
-            each
-            for each in book.spec.token_units
-            if each.offering == asked.spec.offering and each.direction is direction and each.effective_from <= today
-        ]
-        if not listed:
+        price = unit_price_in_force(book, asked.spec.offering, direction, today)
+        if price is None:
             raise CliError(
                 f"PriceBook {book.name} has no price for {direction} units of {asked.spec.offering} in force on {today}"
             )
@@ -108,7 +105,7 @@ def _of(
             units=units,
             running=sum(lot.units for lot in lots if lot.direction is direction),
             unit_tpm=size.tokens_per_minute,
-            price=max(listed, key=lambda each: each.effective_from).price_per_unit_day,
+            price=price,
             currency=book.spec.currency,
             first_day=first_day,
             minimum_days=sold.minimum_days,

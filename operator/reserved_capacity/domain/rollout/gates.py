@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
+from reserved_capacity.domain.notices import moment
+
 from . import words
 from .values import Approval, RolloutPhase, RolloutState
 from .walk import Stop, Walk
@@ -48,14 +50,14 @@ def _canary(walk: Walk) -> Stop | None:
     if canary.approval is Approval.MANUAL:
         return Stop(RolloutPhase.AWAITING_APPROVAL, blocked_on=words.approve(record))
     until = record.canary_since + canary.hold
-    return Stop(RolloutPhase.CANARY, f"the canary serves and goes on at {words.at(until)}", until=until)
+    return Stop(RolloutPhase.CANARY, f"the canary serves and goes on at {moment(until)}", until=until)
 
 
 def _window(walk: Walk) -> Stop | None:
     window, record = walk.spec.window, walk.record
     if window.open or record.goes_back or record.state is not RolloutState.RUNNING:
         return None
-    opens = f"opens at {words.at(window.changes_at)}" if window.changes_at else "does not open again"
+    opens = f"opens at {moment(window.changes_at)}" if window.changes_at else "does not open again"
     told = f"the pool's maintenance window {opens}"
     return Stop(RolloutPhase.AWAITING_WINDOW, blocked_on=told, until=window.changes_at)
 

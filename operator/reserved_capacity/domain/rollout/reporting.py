@@ -6,8 +6,8 @@ from dataclasses import replace
 from datetime import datetime
 
 from reserved_capacity.domain.holdings import Holding
+from reserved_capacity.domain.notices import moment
 
-from . import words
 from .starts import prefetch_of
 from .values import RolloutPhase, RolloutRecord, RolloutReport, RolloutSpec, RolloutState
 from .walk import Stop, Walk
@@ -97,7 +97,7 @@ def _fallen(walk: Walk, member: Holding) -> str:
 def _patience(walk: Walk, member: Holding) -> str:
     """Until when it is waited for, and what its pods say meanwhile."""
     until = walk.deadline_of(member) if walk.record.state is RolloutState.RUNNING else None
-    patience = f", until {words.at(until)} at the latest" if until is not None else ""
+    patience = f", until {moment(until)} at the latest" if until is not None else ""
     cause = walk.spec.causes.get(member.member, "")
     return f"{patience} ({cause})" if cause else patience
 

@@ -7,7 +7,7 @@ written now is written by the next pass, from the same objects.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from decimal import Decimal
 
 from reserved_capacity.api.computeunitpool import ComputeUnitPool
@@ -19,7 +19,7 @@ from reserved_capacity.domain.billing.history import Presence
 from reserved_capacity.domain.billing.intervals import IntervalKind
 from reserved_capacity.domain.billing.pricing import PriceHistory
 from reserved_capacity.domain.notices import notices_of
-from reserved_capacity.domain.terms import start_of
+from reserved_capacity.domain.terms import midnight_after
 from reserved_capacity.domain.units import cu_of
 from reserved_capacity.ledger_ports import Ledger, LedgerError, Notice, PoolName
 from reserved_capacity.ports import COMPUTE_UNIT_POOLS, PRICE_BOOKS, Ref
@@ -55,7 +55,7 @@ async def reconcile(context: Context, billing: Billing, key: Key) -> datetime | 
         if before is not None:
             return None
     _post(context, billing, place, reading)
-    midnight = start_of(now.astimezone(UTC).date() + timedelta(days=1))
+    midnight = midnight_after(now)
     return min(midnight, late_at(reading.state, now=now) or midnight)
 
 

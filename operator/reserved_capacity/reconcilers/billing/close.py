@@ -26,7 +26,7 @@ from reserved_capacity.domain.billing.ledger import EntryKind, Transaction
 from reserved_capacity.domain.billing.months import Month
 from reserved_capacity.domain.billing.posted import DueContract
 from reserved_capacity.domain.billing.pricing import PriceHistory
-from reserved_capacity.domain.terms import start_of
+from reserved_capacity.domain.terms import midnight_after, start_of
 from reserved_capacity.domain.tokens.charges import plan_lot_days
 from reserved_capacity.domain.tokens.lots import ReservationName
 from reserved_capacity.domain.tokens.prices import UnitPrices
@@ -69,7 +69,7 @@ async def reconcile(context: Context, billing: Billing, _key: Key) -> datetime:
     billing.lagging(backlog)
     for account in sorted({each.account for each in backlog if each.pending}):
         context.enqueue(Key(DELIVERY, "", account))
-    return start_of(now.astimezone(UTC).date() + DAY)
+    return midnight_after(now)
 
 
 async def _abandoned(context: Context, billing: Billing) -> set[ReservationName]:

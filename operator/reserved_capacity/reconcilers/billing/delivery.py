@@ -56,12 +56,10 @@ async def reconcile(context: Context, billing: Billing, key: Key) -> datetime | 
 
 
 def _tell(context: Context, account: str) -> None:
-    for obj in context.store.all(COMPUTE_UNIT_POOLS):
-        if obj["spec"]["account"] == account:
-            context.enqueue(Key(AGREEMENTS, obj["metadata"]["namespace"], obj["metadata"]["name"]))
-    for obj in context.store.all(TOKEN_UNIT_RESERVATIONS):
-        if obj["spec"]["account"] == account:
-            context.enqueue(Key(TOKENS, obj["metadata"]["namespace"], obj["metadata"]["name"]))
+    for resource, reconciler in ((COMPUTE_UNIT_POOLS, AGREEMENTS), (TOKEN_UNIT_RESERVATIONS, TOKENS)):
+        for obj in context.store.all(resource):
+            if obj["spec"]["account"] == account:
+                context.enqueue(Key(reconciler, obj["metadata"]["namespace"], obj["metadata"]["name"]))
 
 
 async def deliver(

@@ -63,21 +63,28 @@ async def read_books(
 
 
 async def _state(billing: Billing, account: str, posted: Sequence[PostedContract], today: date) -> BillingState:
-    lags = await billing.ledger.backlog(account=account)
-    lag = lags[0] if lags else Lag(account, 0, None, 0)
     unposted, oldest = 0, None
     for each in posted:
         due, end = next_due(each.contract, posted_through=each.posted.through), charged_until(each.contract)
         if due is not None and end is not None and due <= start_of(min(today, end)):
             unposted += (min(today, end) - due.date()).days + 1
             oldest = min(oldest or due, due)
+    return await billing_state(billing, account, unposted_days=unposted, oldest_due_at=oldest)
+
+
+async def billing_state(
+    billing: Billing, account: str, *, unposted_days: int, oldest_due_at: datetime | None
+) -> BillingState:
+    """What an account's objects say of billing: their own days that are due, and what the account has not delivered."""
+    lags = await billing.ledger.backlog(account=account)
+    lag = lags[0] if lags else Lag(account, 0, None, 0)
     return BillingState(
         sink=billing.sink_name,
         pending_rows=lag.pending,
         oldest_pending_at=lag.oldest,
         failure=billing.books.failure_of(account),
-        unposted_days=unposted,
-        oldest_due_at=oldest,
+        unposted_days=unposted_days,
+        oldest_due_at=oldest_due_at,
     )
 
 

@@ -15,21 +15,22 @@ from reserved_capacity.api.pricebook import PriceBook
 from reserved_capacity.api.tokenunitreservation import TokenUnitReservation
 from reserved_capacity.domain.billing.billing_conditions import BillingState, late_at
 from reserved_capacity.domain.reasons.tokens import TokensAccepted
-from reserved_capacity.domain.terms import start_of
+from reserved_capacity.domain.terms import midnight_after, start_of
 from reserved_capacity.domain.tokens.charges import PostedLot, charged_days
 from reserved_capacity.domain.tokens.lots import Direction, Lot, ReservationName, billing_start, day_of
 from reserved_capacity.domain.tokens.orders import Buyer, UnitTerms, plan_end, plan_orders
 from reserved_capacity.domain.tokens.prices import UnitPrice, UnitPrices
 from reserved_capacity.domain.tokens.token_conditions import TokenRefusal
-from reserved_capacity.ledger_ports import Lag, LedgerError
+from reserved_capacity.ledger_ports import LedgerError
 from reserved_capacity.ports import PRICE_BOOKS, TOKEN_UNIT_RESERVATIONS, Ref
 from reserved_capacity.queue import Key
 from reserved_capacity.reconcilers.billing.board import CLOSE, Billing
+from reserved_capacity.reconcilers.billing.reading import billing_state
 from reserved_capacity.reconcilers.context import LIMITS, Context
 from reserved_capacity.reconcilers.pinned import tell_notice
 from reserved_capacity.reconcilers.tokens.reservation_report import ReservationReport, next_moment, status_of
 from reserved_capacity.snapshot.parsing import parse_offering
-from reserved_capacity.snapshot.tokens import claim_id, parse_reservation
+from reserved_capacity.snapshot.tokens import claim_id, parse_reservation, unit_price_in_force
 
 LONGEST_BOOKS_FAILURE = 200
 MOST_LOTS = 400
@@ -67,9 +68,8 @@ async def reconcile(context: Context, billing: Billing, key: Key) -> datetime | 
         if reservation.status.observed_generation:
             return None
     await context.publish(ref, observed, status_of(report, now))
-    midnight = start_of(day_of(now) + timedelta(days=1))
     notice = await tell_notice(context, observed, report.pinned)
-    moments = (midnight, late_at(report.state, now=now), next_moment(report, now), notice)
+    moments = (midnight_after(now), late_at(report.state, now=now), next_moment(report, now), notice)
     return min(at for at in moments if at is not None)
 
 
@@ -169,17 +169,9 @@ def _without_books(
 
 
 async def _state(billing: Billing, account: str, posted: Sequence[PostedLot], now: datetime) -> BillingState:
-    lags = await billing.ledger.backlog(account=account)
-    lag = lags[0] if lags else Lag(account, 0, None, 0)
     unposted = [day for each in posted for day in charged_days(each.lot, each.posted.through, day_of(now))]
-    return BillingState(
-        sink=billing.sink_name,
-        pending_rows=lag.pending,
-        oldest_pending_at=lag.oldest,
-        failure=billing.books.failure_of(account),
-        unposted_days=len(unposted),
-        oldest_due_at=start_of(min(unposted) + timedelta(days=1)) if unposted else None,
-    )
+    oldest = start_of(min(unposted) + timedelta(days=1)) if unposted else None
+    return await billing_state(billing, account, unposted_days=len(unposted), oldest_due_at=oldest)
 
 
 def _market(context: Context, reservation: TokenUnitReservation, now: datetime) -> _Market:
@@ -193,13 +185,8 @@ def _market(context: Context, reservation: TokenUnitReservation, now: datetime) 
     sizes = {Direction.INPUT: units.input, Direction.OUTPUT: units.output}
     terms = {}
     for direction, size in sizes.items():
-        listed = [
-            each
-            for each in book.spec.token_units
-            if each.offering == spec.offering and each.direction is direction and each.effective_from <= day_of(now)
-        ]
-        if listed:
-            price = max(listed, key=lambda each: each.effective_from).price_per_unit_day
+        price = unit_price_in_force(book, spec.offering, direction, day_of(now))
+        if price is not None:
             terms[direction] = UnitTerms(size.tokens_per_minute, price)
     return _Market(offering, book, terms, None)
 

@@ -14,13 +14,13 @@ from typing import Final
 
 from reserved_capacity.api.modeloffering import ModelOffering
 from reserved_capacity.api.tokenunitreservation import TokenUnitReservation
-from reserved_capacity.domain.tokens.entitlement import TokenRate, total
+from reserved_capacity.domain.tokens.entitlement import total
 from reserved_capacity.gateway.usage import Readings, Usage, Window, account_uses, aged, usage_of
 from reserved_capacity.ports import MODEL_OFFERINGS, GatewayCounters
 from reserved_capacity.queue import Key
 from reserved_capacity.reconcilers.context import TOKENS, Context
 from reserved_capacity.snapshot.parsing import parse_offering
-from reserved_capacity.snapshot.tokens import reservations_of
+from reserved_capacity.snapshot.tokens import rate_of, reservations_of
 
 _Found = dict[tuple[str, str], Usage]
 
@@ -99,16 +99,11 @@ async def _measured(
     uses = await asyncio.to_thread(account_uses, readings, accounts, weight)
     for account in accounts:
         own = [each for each in reservations if each.spec.account == account]
-        usage = usage_of(uses[account], total(map(_entitled, own)), window)
+        usage = usage_of(uses[account], total(rate_of(each.status.entitlement) for each in own), window)
         if usage.peak_minute is not None:
             usage = replace(usage, peak_minute=context.clock.recorded(usage.peak_minute))
         found |= dict.fromkeys(((each.namespace, each.name) for each in own), usage)
     return found
-
-
-def _entitled(reservation: TokenUnitReservation) -> TokenRate:
-    rate = reservation.status.entitlement
-    return TokenRate(rate.input_tokens_per_minute, rate.output_tokens_per_minute)
 
 
 def _shown(reservation: TokenUnitReservation) -> Usage | None:
