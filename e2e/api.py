@@ -138,6 +138,17 @@ class Api:
             return answer
 
 
+def body_of(kind: str, name: str, spec: Json, namespace: str = "") -> Json:
+    """An object of ours, to apply."""
+    place = {"namespace": namespace} if namespace else {}
+    return {
+        "apiVersion": "reservedcapacity.io/v1alpha1",
+        "kind": kind,
+        "metadata": {"name": name, **place},
+        "spec": spec,
+    }
+
+
 def _path(collection: str, namespace: str, name: str) -> str:
     prefix, _, plural = collection.rpartition("/")
     inside = "" if collection in _CLUSTER_SCOPED else f"/namespaces/{namespace}"

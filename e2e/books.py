@@ -22,9 +22,10 @@ from typing import Any
 from sqlalchemy import create_engine, text
 from sqlalchemy.exc import SQLAlchemyError
 
-from e2e.api import CLASSES, INSTANCES, NAMESPACES, NODES, OFFERINGS, POOLS, PRICE_BOOKS, Api, Json, Refused
+from e2e.api import CLASSES, INSTANCES, NAMESPACES, NODES, OFFERINGS, POOLS, PRICE_BOOKS, Api, Json, Refused, body_of
 from e2e.cluster import nodes
 from e2e.cluster.lifecycle import Cluster
+from e2e.cluster.teardown import remove_namespaces
 from e2e.customers import SMALL, offerings
 from e2e.operator import OperatorProcess
 from tests.fakes.sink import HttpSink
@@ -151,9 +152,9 @@ class Run:
         await self.api.apply(NAMESPACES, {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": here}})
         commitments = [each.spec(self.name) for each in CUSTOMERS[customer]]
         spec = {"account": here, "priceBookRef": _NAME, "acceleratorClass": _NAME, "commitments": commitments}
-        await self.api.apply(POOLS, _object("ComputeUnitPool", pool, spec, here))
+        await self.api.apply(POOLS, body_of("ComputeUnitPool", pool, spec, here))
         serving = {"poolRef": pool, "offering": _NAME, "snapshot": f"{SMALL}-1", "instances": len(commitments)}
-        await self.api.apply(INSTANCES, _object("ModelInstance", "fast", serving, here))
+        await self.api.apply(INSTANCES, body_of("ModelInstance", "fast", serving, here))
 
     async def begin(self) -> None:
         """Both customers order and use what they have bought, on day 0."""
@@ -197,21 +198,8 @@ class Run:
             await self.api.delete(NAMESPACES, "", self.namespace(customer))
 
     async def gone(self, *customers: str) -> None:
-        async def left() -> list[str]:
-            listed = {each["metadata"]["name"] for each in (await self.api.list(NAMESPACES))["items"]}
-            found = [each for each in customers or CUSTOMERS if self.namespace(each) in listed]
-            for each in found:
-                await self._look_again(self.namespace(each))
-            return found
-
-        await self.until(left, lambda found: not found, "the customers are gone")
-
-    async def _look_again(self, namespace: str) -> None:
-        """Where it finds pods the namespace controller looks again after minutes; a change of the namespace makes it look
-        (e2e/cluster/teardown.py)."""
-        with contextlib.suppress(Refused):  # it is gone
-            note = {"e2e.example/looked": f"{time.monotonic():.0f}"}
-            await self.api.patch(NAMESPACES, "", namespace, {"metadata": {"annotations": note}})
+        names = [self.namespace(each) for each in customers or CUSTOMERS]
+        await asyncio.to_thread(remove_namespaces, self.cluster.kubectl, *names)
 
     # ------------------------------------------------------------------------------------------------------ its books
 
@@ -347,7 +335,7 @@ async def provide(api: Api, cluster: Cluster) -> None:
         {"term": "OneYear", "effectiveFrom": str(FALL), "pricePerComputeUnitMonth": "200.00"},
         {"term": "ThreeMonths", "effectiveFrom": "2024-02-08", "pricePerComputeUnitMonth": "260.00"},
     ]
-    book = _object("PriceBook", _NAME, {"currency": "USD", "computeUnits": entries})
+    book = body_of("PriceBook", _NAME, {"currency": "USD", "computeUnits": entries})
     for _ in range(50):  # a CRD that has just been applied is not served yet
         with contextlib.suppress(Refused):
             await api.apply(PRICE_BOOKS, book)
@@ -359,7 +347,7 @@ async def provide(api: Api, cluster: Cluster) -> None:
         "gpusPerNode": 8,
         "computeUnitsPerNode": 800,
     }
-    await api.apply(CLASSES, _object("AcceleratorClass", _NAME, spec))
+    await api.apply(CLASSES, body_of("AcceleratorClass", _NAME, spec))
     (offering,) = (each for each in offerings([_NAME]) if each["metadata"]["name"] == SMALL)
     await api.apply(OFFERINGS, {**offering, "metadata": {"name": _NAME}})
     given = [nodes.gpu_node(name, "z1", product=_NAME) for name in _NODES]
@@ -371,13 +359,3 @@ async def withdraw(api: Api) -> None:
     for name in _NODES:
         await api.delete(NODES, "", name)
     await api.delete(CLASSES, "", _NAME)
-
-
-def _object(kind: str, name: str, spec: Json, namespace: str = "") -> Json:
-    place = {"namespace": namespace} if namespace else {}
-    return {
-        "apiVersion": "reservedcapacity.io/v1alpha1",
-        "kind": kind,
-        "metadata": {"name": name, **place},
-        "spec": spec,
-    }

@@ -26,6 +26,7 @@ from e2e.api import (
     Api,
     Json,
     Refused,
+    body_of,
 )
 from e2e.cluster import nodes
 from e2e.history import History
@@ -100,7 +101,7 @@ class Customer:
             "computeUnitsPerNode": 800,
             "repair": repair,
         }
-        await self.api.apply(CLASSES, _object("AcceleratorClass", self.class_name, spec))
+        await self.api.apply(CLASSES, body_of("AcceleratorClass", self.class_name, spec))
         await self.add_nodes(nodes_count)
 
     async def add_nodes(self, count: int) -> list[str]:
@@ -127,7 +128,7 @@ class Customer:
             "acceleratorClass": self.class_name,
             "commitments": [commitment],
         }
-        await self.api.apply(POOLS, _object("ComputeUnitPool", pool, spec, self.name))
+        await self.api.apply(POOLS, body_of("ComputeUnitPool", pool, spec, self.name))
 
     async def serve(self, name: str, offering: str, instances: int, change_set: tuple[str, int] | None = None) -> None:
         spec: dict[str, Any] = {
@@ -138,7 +139,7 @@ class Customer:
         }
         if change_set is not None:
             spec["changeSet"] = {"id": change_set[0], "members": change_set[1]}
-        await self.api.apply(INSTANCES, _object("ModelInstance", name, spec, self.name))
+        await self.api.apply(INSTANCES, body_of("ModelInstance", name, spec, self.name))
 
     async def edit(self, name: str, **spec: Any) -> None:
         """Merge into the spec of an instance."""
@@ -355,16 +356,6 @@ def counted(names: Iterable[str]) -> dict[str, int]:
     for name in names:
         counted[name] = counted.get(name, 0) + 1
     return counted
-
-
-def _object(kind: str, name: str, spec: Json, namespace: str = "") -> Json:
-    place = {"namespace": namespace} if namespace else {}
-    return {
-        "apiVersion": "reservedcapacity.io/v1alpha1",
-        "kind": kind,
-        "metadata": {"name": name, **place},
-        "spec": spec,
-    }
 
 
 def _now() -> str:

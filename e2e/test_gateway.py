@@ -236,9 +236,9 @@ def test_the_gateway_s_counters_are_those_of_the_servers(play: Play) -> None:
     """Whatever was asked before. Those of Envoy begin anew with it, so it is asked by somebody new."""
     have_time(10)
     server = next(each.port for each in play.gateway.offerings if each.name == GPT)
-    before = server_counters(play, server)
+    before = play.gateway.counted_by_server(server)
     answers = ask_until_refused(play.customer("prices"))
-    after = server_counters(play, server)
+    after = play.gateway.counted_by_server(server)
     expected = {"input": used(answers)[0], "output": used(answers)[1]}
     assert {direction: after[direction] - before[direction] for direction in before} == expected
     until(
@@ -251,16 +251,3 @@ def test_the_gateway_s_counters_are_those_of_the_servers(play: Play) -> None:
     requests = counters(play, "requests", "outcome")
     assert requests["prices", GPT, "served"] == len(answers) - 1
     assert requests["prices", GPT, "rejected"] == 1
-
-
-def server_counters(play: Play, port: int) -> dict[str, int]:
-    """llama.cpp counts apart what it had in its cache; `usage.prompt_tokens` is both."""
-    text = play.gateway.page(port, "/metrics")
-    values = {
-        sample.name: int(sample.value) for each in text_string_to_metric_families(text) for sample in each.samples
-    }
-    cached = values["llamacpp:prompt_tokens_cached_total"]
-    return {
-        "input": values["llamacpp:prompt_tokens_total"] + cached,
-        "output": values["llamacpp:tokens_predicted_total"],
-    }

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -17,9 +16,9 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from e2e.cluster import nodes
 from e2e.cluster.lifecycle import Cluster
-from e2e.cluster.ports import free_port
 from e2e.cluster.teardown import remove_namespaces
 from e2e.operator import OperatorProcess
+from e2e.prometheus import serving
 from e2e.test_main_job import CHECKOUT, CUSTOMER, get, says, until
 from tests.unit.monitoring import prometheus
 from tests.unit.monitoring.prometheus import Prometheus
@@ -199,20 +198,8 @@ def server(operator: OperatorProcess, tools: Prometheus, tmp_path: Path) -> Iter
     }
     times = {"scrape_interval": "1s", "scrape_timeout": "1s", "evaluation_interval": "1s"}
     config = {"global": times, "rule_files": ["rules.yaml"], "scrape_configs": [scraped]}
-    (tmp_path / "prometheus.yaml").write_text(yaml.safe_dump(config))
-    port = free_port()
-    command = [
-        str(tools.prometheus),
-        f"--config.file={tmp_path}/prometheus.yaml",
-        f"--storage.tsdb.path={tmp_path}/data",
-    ]
-    with (tmp_path / "prometheus.log").open("wb") as log:
-        process = subprocess.Popen([*command, f"--web.listen-address=127.0.0.1:{port}"], stdout=log, stderr=log)
-    try:
-        yield Server(port)
-    finally:
-        process.kill()
-        process.wait()
+    with serving(tools.prometheus, tmp_path, config) as url:
+        yield Server(int(url.rpartition(":")[2]))
 
 
 def test_a_real_prometheus_raises_what_is_wrong_and_nothing_else(operator: OperatorProcess, server: Server) -> None:

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from prometheus_client.parser import text_string_to_metric_families
 
 from e2e import prometheus
 from e2e.cluster.lifecycle import Cluster
@@ -51,16 +50,7 @@ class Stage:
         return int(found[0]["value"][1]) if found else 0
 
     def server_counters(self) -> dict[str, int]:
-        """llama.cpp counts apart what it had in its cache; `usage.prompt_tokens` is both."""
-        text = self.gateway.page(self.gateway.offerings[0].port, "/metrics")
-        found = {
-            sample.name: int(sample.value) for each in text_string_to_metric_families(text) for sample in each.samples
-        }
-        cached = found["llamacpp:prompt_tokens_cached_total"]
-        return {
-            "input": found["llamacpp:prompt_tokens_total"] + cached,
-            "output": found["llamacpp:tokens_predicted_total"],
-        }
+        return self.gateway.counted_by_server(self.gateway.offerings[0].port)
 
     def usage(self) -> dict[str, Any]:
         found: dict[str, Any] = status(self.cluster).get("usage", {})

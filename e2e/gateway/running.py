@@ -14,6 +14,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from prometheus_client.parser import text_string_to_metric_families
+
 from e2e.cluster.ports import free_port
 from e2e.gateway.bootstrap import Offering, bootstrap
 from e2e.gateway.install import Programs
@@ -113,6 +115,16 @@ class Gateway:
         with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=5) as answer:
             text: str = answer.read().decode()
         return text
+
+    def counted_by_server(self, port: int) -> dict[str, int]:
+        """Tokens by direction, as llama.cpp itself counts them. It counts apart what it had in its cache;
+        `usage.prompt_tokens` is both."""
+        families = text_string_to_metric_families(self.page(port, "/metrics"))
+        found = {sample.name: int(sample.value) for each in families for sample in each.samples}
+        return {
+            "input": found["llamacpp:prompt_tokens_total"] + found["llamacpp:prompt_tokens_cached_total"],
+            "output": found["llamacpp:tokens_predicted_total"],
+        }
 
     @property
     def _limits(self) -> Path:
