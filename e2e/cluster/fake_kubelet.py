@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import urllib.error
 import urllib.request
 from pathlib import Path
@@ -13,6 +14,14 @@ from e2e.cluster.state import ClusterDir
 
 FAKE_NODE_ANNOTATION = "kwok.x-k8s.io/node"
 FAKE_NODE_VALUE = "fake"
+
+
+def lease_seconds() -> int:
+    """How long a fake node counts as alive after a sign of life; KWOK gives one in a quarter of that time.
+
+    One KWOK manages some 20 in a second: with the default thousands of nodes would be taken for lost, one after the other.
+    """
+    return int(os.environ.get("E2E_NODE_LEASE_SECONDS", "40"))
 
 
 def start(state: ClusterDir, kubeconfig: Path, watched: list[Record]) -> None:
@@ -29,7 +38,7 @@ def start(state: ClusterDir, kubeconfig: Path, watched: list[Record]) -> None:
             kubeconfig,
             "--manage-all-nodes=false",
             f"--manage-nodes-with-annotation-selector={FAKE_NODE_ANNOTATION}={FAKE_NODE_VALUE}",
-            "--node-lease-duration-seconds=40",
+            f"--node-lease-duration-seconds={lease_seconds()}",
             f"--server-address=127.0.0.1:{port}",
             *(f"--config={stage}" for stage in stages),
         ],

@@ -192,6 +192,7 @@ def _controller_manager_flags(state: ClusterDir) -> list[str]:
         f"--root-ca-file={state.certs / 'apiserver.crt'}",
         "--leader-elect=false",
         "--allocate-node-cidrs=false",
+        f"--node-monitor-grace-period={fake_kubelet.lease_seconds() + 10}s",
         "--kube-api-qps=300",
         "--kube-api-burst=500",
         "--secure-port=0",

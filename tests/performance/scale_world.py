@@ -55,6 +55,7 @@ class Shape:
 def fresh_cluster() -> Iterator[Cluster]:
     """A control plane of its own with the CRDs, policies, catalogue and prices; gone afterwards, whatever happens."""
     os.environ["E2E_CLUSTER"] = "local"
+    os.environ["E2E_NODE_LEASE_SECONDS"] = "1200"  # no node is to be lost, and signs of life are not what is measured
     state = ClusterDir(Path(tempfile.mkdtemp(prefix="rc-bench-")))
     try:
         cluster = lifecycle.up(state)
@@ -77,7 +78,7 @@ async def furnish(client: PlainClient, shape: Shape) -> None:
         metadata = {"name": namespace}
         await client.call("POST", "/api/v1/namespaces", {"metadata": metadata})
         await client.call("POST", f"{OURS}/namespaces/{namespace}/computeunitpools", _pool(shape, namespace))
-    await until(lambda: _nodes_ready(client, shape), "all nodes are Ready", shape, pause_seconds=5.0)
+    await until(lambda: _nodes_ready(client, shape), "all nodes are Ready", shape, pause_seconds=15.0)
     await client.items(f"{OURS}/modelinstances")  # from now on the API server has them in its cache
     await asyncio.sleep(SETTLING_SECONDS)
 
