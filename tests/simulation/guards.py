@@ -27,7 +27,7 @@ from reserved_capacity.reconcilers.context import Board, Context
 from reserved_capacity.snapshot import pool_world
 from tests.simulation import removals
 from tests.simulation.interleaving import Scene
-from tests.simulation.scenes import amounts, races, records, rollouts, views, wakes
+from tests.simulation.scenes import amounts, moves, races, records, rollouts, views, wakes
 
 
 @dataclass(frozen=True, slots=True)
@@ -263,6 +263,12 @@ ALONE: tuple[Guard, ...] = (
         removals.instead(pool, "_confirm_who_serves", removals.done),
         rollouts.another_stops_serving_unheard,
         "S5",
+    ),
+    Guard(
+        "confirm who serves, before a move is undone (N3)",
+        removals.instead(pool, "_confirm_who_serves", removals.done),
+        moves.a_node_comes_back_and_the_successor_serves_unheard,
+        "C5",
     ),
     Guard(
         "a rollout keeps minAvailable (S5)",

@@ -38,9 +38,8 @@ class RecordRules(RolloutRules):
             if now is None or (held.releasing and not now.releasing):
                 self._dropped(at, held)  # its name may go to a new member in the same write
             elif now.releasing and not held.releasing and not self._has_to_stop(pool, old):
-                self._released(
-                    at, pool, held, sum(not each.releasing and each.instance == held.instance for each in old)
-                )
+                if not self._undoes_a_move(at, held, after):
+                    self._released(at, pool, held, self._together(old, held.instance))
             elif (held.nodes, held.blocks) != (now.nodes, now.blocks):
                 self.found(f"{member} was moved on record", "R1")
         self._floor(at, old, new)
@@ -100,6 +99,18 @@ class RecordRules(RolloutRules):
         uids = {wish.uid for wish in relevant}
         if len(uids) == 1 and "" not in uids and all(each.desired >= together for each in relevant):
             self.found(f"{held.member} is released, and {held.instance} never asked for fewer than {together}", "C5")
+
+    def _together(self, old: tuple[Held, ...], instance: str) -> int:
+        """Instances that it holds: a member that moves and its successor are one."""
+        former = doubled(old)
+        mine = [each for each in old if not each.releasing and each.instance == instance]
+        return sum(each.member not in former for each in mine)
+
+    def _undoes_a_move(self, at: PoolName, held: Held, after: dict[str, Held]) -> bool:
+        """Who was to be replaced stays, and the successor goes that does not serve: no instance is taken, however many are
+        asked for (N3). A member that is not wanted after all may be more than the contract covers."""
+        former = after.get(held.replaces)
+        return former is not None and not former.releasing and not self._missed(at[0], held)
 
     def _is_replaced(self, pool: JsonObject, held: Held) -> bool:
         for each in rollouts_of(pool):

@@ -11,6 +11,7 @@ import pytest
 
 from tests.simulation.guards import ALONE, IN_DEPTH, Guard, table
 from tests.simulation.interleaving import NotReachedError, play
+from tests.simulation.scenes import moves
 from tests.simulation.sightings import Violation
 from tests.simulation.simulation import Simulation
 
@@ -37,6 +38,11 @@ def test_a_guard_that_is_removed_is_missed(guard: Guard) -> None:
     assert play(guard.scene) == "", "the scene is harmless with all guards in place"
     with guard.removed():
         assert play(guard.scene) == guard.missed_as
+
+
+def test_c5_a_move_that_is_undone_takes_no_instance_though_more_are_asked_for() -> None:
+    """What seed 75 came upon."""
+    assert play(moves.a_node_comes_back_while_too_many_are_asked_for) == ""
 
 
 @pytest.mark.parametrize("guard", IN_DEPTH, ids=lambda guard: guard.name)

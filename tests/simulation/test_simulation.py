@@ -17,20 +17,12 @@ SEEDS = 2000
 ENDS = 200
 ROLLOUTS = 100
 CHUNK = 50
-OPEN_FINDINGS = (75,)
-"""Seeds whose violation is known and not mended (docs/testing.md, Open findings). Whoever mends one takes it out here."""
 
 
 @pytest.mark.parametrize("first", range(0, SEEDS, CHUNK))
 def test_no_seed_violates_an_invariant(first: int) -> None:
-    seeds = (seed for seed in range(first, first + CHUNK) if seed not in OPEN_FINDINGS)
-    findings = [finding for seed in seeds if (finding := examine(seed))]
+    findings = [finding for seed in range(first, first + CHUNK) if (finding := examine(seed))]
     assert not findings, "\n".join(text for _, text in findings)
-
-
-@pytest.mark.parametrize("seed", OPEN_FINDINGS)
-def test_an_open_finding_is_still_one(seed: int) -> None:
-    assert examine(seed) is not None, f"seed {seed} is mended: take it out of OPEN_FINDINGS and of docs/testing.md"
 
 
 @pytest.mark.parametrize("first", range(0, ENDS, CHUNK))

@@ -101,6 +101,16 @@ def test_n3_a_successor_that_is_not_needed_stays_where_more_are_wanted() -> None
     ]
 
 
+@pytest.mark.parametrize("freeze", [Freeze.EVERYTHING, Freeze.GROWTH])
+def test_c5_more_that_are_asked_for_and_refused_keep_no_successor_that_is_not_needed(freeze: Freeze) -> None:
+    """A contract over 300 CU and a wish for two of 300: the move is undone as if one were asked for (N3, I2)."""
+    both = [held("chat-0", 3, "n1"), replace(held("chat-1", 3, "n2"), replaces="chat-0")]
+    refused = ask(1 if freeze is Freeze.GROWTH else 2, freeze=freeze)
+    state = serving(refused, nodes=[part("n1", 3), part("n2", 3)], holdings=both, but=["chat-1"])
+    assert members(planned(state)) == ["chat-0"]
+    assert leaving(planned(state)) == ["chat-1"]
+
+
 def test_n3_a_successor_that_has_to_leave_in_turn_hands_its_part_on() -> None:
     chain = [
         held("chat-0", 3, "n1"),
