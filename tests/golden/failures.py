@@ -191,8 +191,9 @@ def one_of_two_fails(story: Story) -> None:
 
 @scenario("Going back fails as well")
 def going_back_fails(story: Story) -> None:
-    """The old version does not come up any more either. There is nothing further to go back to: the rollout stays in its way
-    back, and the members that serve keep serving."""
+    """The old version does not come up any more either. There is nothing further to go back to: the rollout halts, says so
+    with both failures and what there is to do, and the members that serve keep serving. Once the registry is mended the
+    customer sets the old version, and the rest goes back."""
     story.nodes(8, 2)
     story.instance(at=["gpu-1"] * 4, blocks=2)
     story.edit("the customer sets snapshot v2", target=V2)
@@ -203,5 +204,52 @@ def going_back_fails(story: Story) -> None:
     story.happens("the registry loses both images", break_both, at=13)
     story.run()
     report = story.world.reports["chat"]
-    assert report.phase is RolloutPhase.ROLLING_BACK
+    assert report.phase is RolloutPhase.HALTED
+    assert "neither comes up" in report.blocked_on
     assert story.world.serving("chat") == 4
+
+    def mend_both(world: object) -> None:
+        story.world.bad.clear()
+        for name in [each for each, member in story.world.members.items() if not member.serves]:
+            story.world.start_again(name)
+
+    story.happens("the registry has its images again", mend_both, at=150)
+    story.edit("the customer sets snapshot v1", target=V1, at=165)
+    story.run()
+    story.ends(V1, V1, V1, V1, state=RolloutState.DONE)
+    story.always_served()
+
+
+@scenario("Going back fails in place")
+def going_back_fails_in_place(story: Story) -> None:
+    """One instance, and neither version comes up: nobody serves, nothing moves any more, and it says so. A third version is
+    the way out."""
+    story.nodes(3)
+    story.world.bad.update({V2: "manifest unknown", V1: "the licence has ended"})
+    story.instance(at=["gpu-1"], when_no_spare=WhenNoSpare.IN_PLACE, min_available=0, accept_below_minimum=True)
+    story.edit("the customer sets snapshot v2", target=V2)
+    story.run()
+    report = story.world.reports["chat"]
+    assert report.phase is RolloutPhase.HALTED
+    assert story.world.serving("chat") == 0
+    story.edit("the customer sets snapshot v3", target=V3, at=150)
+    story.run()
+    story.ends(V3, state=RolloutState.DONE)
+
+
+@scenario("Going back past a member that is down")
+def going_back_past_one_that_is_down(story: Story) -> None:
+    """chat-3 runs v1, has never moved, and crashes for a reason of its own. That is no failure of the way back, which takes
+    longer than progressDeadline in all: it halts only for a member that was made for it."""
+    story.nodes(8, 2)
+    story.instance(at=["gpu-1"] * 4, blocks=2, min_available=2, progress_deadline=story.minutes(10))
+    story.edit("the customer sets snapshot v2", target=V2)
+
+    def break_one(world: object) -> None:
+        story.world.bad[V2] = "manifest unknown"
+        story.world.crash("chat-3", story.world.members["chat-3"])
+
+    story.happens("the registry loses v2, and chat-3 crashes", break_one, at=13)
+    story.run()
+    story.ends(V1, V1, V1, V1, state=RolloutState.ROLLED_BACK, serving=3)
+    story.untouched("chat-3")

@@ -290,6 +290,12 @@ ALONE: tuple[Guard, ...] = (
         rollouts.the_new_one_never_serves,
         "true reason",
     ),
+    Guard(
+        "the progress deadline on the way back (S6)",
+        removals.instead(Walk, "deadline", removals.deadline_forth),
+        rollouts.neither_comes_up,
+        "true reason",
+    ),
 )
 IN_DEPTH: tuple[Guard, ...] = (
     Guard(

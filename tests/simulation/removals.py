@@ -13,6 +13,7 @@ from reserved_capacity.adapters.remembering import RememberingCluster
 from reserved_capacity.api.computeunitpool import ComputeUnitPool
 from reserved_capacity.domain import claims, eligibility, holdings, members, placement
 from reserved_capacity.domain.rollout import gates, planning, records, walk
+from reserved_capacity.domain.rollout.values import RolloutState
 from reserved_capacity.domain.rollout.walk import Walk
 from reserved_capacity.ports import (
     NODES,
@@ -80,6 +81,13 @@ def lost(_member: JsonObject) -> JsonObject:
 
 def no_objection(*_: object, **__: object) -> str:
     return ""
+
+
+_deadline = Walk.deadline
+
+
+def deadline_forth(self: Walk) -> Any:
+    return _deadline(self) if self.record.state is RolloutState.RUNNING else None
 
 
 def accepting_fewer() -> Removal:

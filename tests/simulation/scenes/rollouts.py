@@ -70,3 +70,13 @@ def the_new_one_never_serves(theatre: Theatre) -> None:
     theatre.edit("a", snapshot="small-bad")
     theatre.settles()
     theatre.wait(3600)
+
+
+def neither_comes_up(theatre: Theatre) -> None:
+    """Nothing that is made starts any more: first the new version fails, then the old one on the way back."""
+    _two(theatre, cu=200, **_IN_PLACE)
+    theatre.pods_start(False)
+    theatre.edit("a", snapshot="small-2")
+    for _ in range(2):
+        theatre.settles()
+        theatre.wait(3600)

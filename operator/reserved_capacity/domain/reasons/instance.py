@@ -223,8 +223,8 @@ class UpToDate(Reason):
     ROLLOUT_FAILED = (
         "RolloutFailed",
         FALSE,
-        "A new member did not come up within progressDeadline; the rollout has halted.",
-        "Read status.lastFailure, then correct the spec or set the old snapshot again.",
+        "A new member did not come up within progressDeadline, or on the way back one of the old version did not either; the rollout has halted.",
+        "Read status.lastFailure, then correct the spec or set the old snapshot again; where neither comes up, a version that serves.",
     )
     ROLLED_BACK = (
         "RolledBack",

@@ -8,6 +8,7 @@ from datetime import datetime
 from reserved_capacity.domain.holdings import Holding
 from reserved_capacity.domain.notices import moment
 
+from . import words
 from .starts import prefetch_of
 from .values import RolloutPhase, RolloutRecord, RolloutReport, RolloutSpec, RolloutState
 from .walk import Stop, Walk
@@ -39,9 +40,7 @@ def report_of(walk: Walk, stop: Stop | None) -> RolloutReport:
         return _ended(record)
     blocked_on = stop.blocked_on
     if record.state is RolloutState.HALTED and record.failure is not None:
-        blocked_on = (
-            f"{record.failure.message}: correct the spec, or set the snapshot and profile back to {record.source}"
-        )
+        blocked_on = words.halted(record, record.failure)
     return RolloutReport(
         phase=_phase(walk, stop),
         target=record.target,
@@ -96,7 +95,7 @@ def _fallen(walk: Walk, member: Holding) -> str:
 
 def _patience(walk: Walk, member: Holding) -> str:
     """Until when it is waited for, and what its pods say meanwhile."""
-    until = walk.deadline_of(member) if walk.record.state is RolloutState.RUNNING else None
+    until = walk.deadline_of(member) if walk.record.moving and walk.awaits(member) else None
     patience = f", until {moment(until)} at the latest" if until is not None else ""
     cause = walk.spec.causes.get(member.member, "")
     return f"{patience} ({cause})" if cause else patience

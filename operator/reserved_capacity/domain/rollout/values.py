@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
+from typing import Final
 
 from reserved_capacity.domain.holdings import HoldingsPlan
 from reserved_capacity.domain.versions import Version
@@ -136,9 +137,14 @@ class RolloutSpec:
         return hashlib.sha256(repr(bearing).encode()).hexdigest()[:10]
 
 
+PROGRESS_DEADLINE_EXCEEDED: Final = "ProgressDeadlineExceeded"
+ROLLBACK_FAILED: Final = "RollbackFailed"
+
+
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """The member because of which a rollout was stopped."""
+    """The member because of which a rollout was stopped. `reason`: it did not come up in time, or it was to bring the old
+    version back and did not."""
 
     member: str
     reason: str

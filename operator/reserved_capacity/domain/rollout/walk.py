@@ -17,6 +17,8 @@ from . import words
 from .ground import Ground, request_of
 from .records import concluded
 from .values import (
+    PROGRESS_DEADLINE_EXCEEDED,
+    ROLLBACK_FAILED,
     Approval,
     Failure,
     OnFailure,
@@ -112,6 +114,13 @@ class Walk:
     def starting(self) -> list[Holding]:
         return [each for each in self.news if each.member in self.record.starting]
 
+    def awaits(self, member: Holding) -> bool:
+        """Is it a new member's failure if it does not serve? Forth, that of all of the new version; on the way back, of
+        those that were made for it: the others run that version because they never moved."""
+        if self.record.state is not RolloutState.ROLLING_BACK:
+            return True
+        return bool(member.replaces) or member.member in self.record.starting
+
     @property
     def under_canary(self) -> bool:
         """Is it among the first instances still? All of them are no canary."""
@@ -182,7 +191,8 @@ class Walk:
         """Bring the record in line with who is there and who serves."""
         surplus = self.there - self.count
         kept = self.record.vacated[: max(0, len(self.record.vacated) - max(0, surplus))]
-        waiting = {each.member for each in self.news if not self.ground.serves(each.member)}
+        news = [each for each in self.news if self.awaits(each)]
+        waiting = {each.member for each in news if not self.ground.serves(each.member)}
         # Who lost its node starts anew when that comes back, or elsewhere: until then no deadline runs.
         starting = tuple(name for name in self.record.starting if name in waiting - self.ground.lost)
         unready = waiting - set(starting) - self.ground.lost
@@ -208,40 +218,50 @@ class Walk:
         """When a new member that does not serve counts as failed; a lost node is nobody's failure."""
         if self.spec.suspended or member.member in self.ground.lost or self.ground.serves(member.member):
             return None
-        since = self.record.unready_since
-        if member.member in self.record.starting:
-            since = max(member.since, self.record.started_at)
+        since, record = self.record.unready_since, self.record
+        if member.member in record.starting:
+            back = record.failure if record.state is RolloutState.ROLLING_BACK else None
+            since = max(member.since, back.at if back is not None else record.started_at)
         return since + self.spec.progress_deadline if since is not None else None
 
     def deadline(self) -> datetime | None:
-        if self.record.state is not RolloutState.RUNNING:
+        if not self.record.moving:
             return None
-        return min((at for each in self.news if (at := self.deadline_of(each)) is not None), default=None)
+        news = [each for each in self.news if self.awaits(each)]
+        return min((at for each in news if (at := self.deadline_of(each)) is not None), default=None)
 
     def _judge(self) -> None:
-        """S6: a member that did not come up in time turns the rollout back, or halts it."""
+        """S6: a member that did not come up in time turns the rollout back, or halts it. One that goes back already halts:
+        there is nothing further to go back to (ADR 0031)."""
         at = self.deadline()
         if at is None or self.now < at:
             return
-        late = next(each for each in self.news if self.deadline_of(each) == at)
-        patience = words.lasting(self.spec.progress_deadline)
-        cause = self.spec.causes.get(late.member, "")
-        message = f"{late.member} with {self.record.target} did not serve within {patience}" + (
-            f": {cause}" if cause else ""
-        )
-        halts = self.record.goes_back or self.spec.on_failure is OnFailure.HALT
+        late = next(each for each in self.news if self.awaits(each) and self.deadline_of(each) == at)
+        failure = self._failure_of(late)
+        back = self.record.goes_back or self.record.state is RolloutState.ROLLING_BACK
+        halts = back or self.spec.on_failure is OnFailure.HALT
         state = RolloutState.HALTED if halts else RolloutState.ROLLING_BACK
         self.record = replace(
             self.record,
             state=state,
-            failure=Failure(late.member, "ProgressDeadlineExceeded", message, self.now),
+            failure=failure,
             attempt=self.spec.attempt,
             starting=self.record.starting if halts else (),
             vacated=() if halts else self.record.vacated,  # growth fills these, with what has proved itself
             unready_since=None,
             ended_at=self.now if halts else None,
         )
-        self.ground.notes.append(f"{message}: the rollout {'halts' if halts else 'goes back'}")
+        self.ground.notes.append(f"{failure.message}: the rollout {'halts' if halts else 'goes back'}")
+
+    def _failure_of(self, late: Holding) -> Failure:
+        patience = words.lasting(self.spec.progress_deadline)
+        cause = self.spec.causes.get(late.member, "")
+        message = f"{late.member} with {self.record.toward} did not serve within {patience}"
+        message += f": {cause}" if cause else ""
+        first = self.record.failure
+        if self.record.state is RolloutState.ROLLING_BACK and first is not None:
+            return Failure(late.member, ROLLBACK_FAILED, words.failed_back(message, first), self.now)
+        return Failure(late.member, PROGRESS_DEADLINE_EXCEEDED, message, self.now)
 
     # ---------------------------------------------------------------------------------------- what is in flight already
 

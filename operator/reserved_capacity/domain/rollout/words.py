@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from .values import RolloutRecord
+from .values import ROLLBACK_FAILED, Failure, RolloutRecord
 
 
 def lasting(time: timedelta) -> str:
@@ -77,3 +77,24 @@ def approve(record: RolloutRecord) -> str:
         f"the canary serves: set spec.upgrade.canary.approvedRollout to {record.id} to go on, or the snapshot and profile "
         f"back to {record.source} to undo it"
     )
+
+
+def failed_back(message: str, first: Failure) -> str:
+    return f"{message}; it was to go back, because {first.message}"
+
+
+def halted(record: RolloutRecord, failure: Failure) -> str:
+    """What stopped it, and what gets it going again: the next attempt is an edit of the spec."""
+    if failure.reason == ROLLBACK_FAILED:
+        remedy = (
+            f"neither comes up, so nothing moves: remove the cause and set the snapshot and profile to {record.source}, or "
+            "to another version that serves"
+        )
+    elif record.goes_back:
+        remedy = (
+            "there is nothing further to go back to: set the snapshot and profile to a version that serves, or remove the "
+            "cause and change something of spec.upgrade for another attempt"
+        )
+    else:
+        remedy = f"correct the spec, or set the snapshot and profile back to {record.source}"
+    return f"{failure.message}: {remedy}"
