@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import subprocess
-import time
 import uuid
 from collections.abc import Iterator
 from typing import Any
 
 from e2e.cluster.kubectl import Kubectl
 from e2e.cluster.state import CHECKOUT
+from e2e.waiting import until
 
 Document = dict[str, Any]
 
@@ -77,12 +77,8 @@ def install(kubectl: Kubectl) -> Kubectl:
     """Apply manifests/install and wait until the policies are in force: that is a moment after they are stored."""
     kubectl("apply", "--server-side", "-k", str(CHECKOUT / "manifests" / "install"))
     kubectl("wait", "--for=condition=Established", "--timeout=60s", *(f"crd/{plural}.{GROUP}" for plural in PLURALS))
-    deadline = time.monotonic() + 60
     probe = ("delete", "crd", f"computeunitpools.{GROUP}", "--dry-run=server")
-    while kubectl(*probe, check=False).returncode == 0:
-        if time.monotonic() > deadline:
-            raise TimeoutError("the policies never took effect")
-        time.sleep(0.2)
+    until(lambda: kubectl(*probe, check=False).returncode != 0, "the policies are in force")
     return kubectl
 
 

@@ -36,7 +36,7 @@ FALL = date(2027, 4, 4)
 """The list price of a year falls on this day from 220.00 to 200.00, which is known from the beginning."""
 _NAME = "e2e-money"  # of the price book, the class and the offering
 _NODES = [f"money-{number}" for number in range(5)]
-_SECONDS = 120.0
+_SECONDS = 180.0
 _LOOK_SECONDS = 0.1
 _ROWS = text(
     "SELECT contract, day, kind, account, currency, amount_minor, receivable_minor, prepaid_minor, revenue_minor,"
@@ -138,7 +138,7 @@ class Run:
     def close(self) -> None:
         for process in self.operators:
             process.thaw()
-            process.kill()
+            process.end()
         self.operators.clear()
 
     # -------------------------------------------------------------------------------------------------- its customers
@@ -336,7 +336,7 @@ async def provide(api: Api, cluster: Cluster) -> None:
         {"term": "ThreeMonths", "effectiveFrom": "2024-02-08", "pricePerComputeUnitMonth": "260.00"},
     ]
     book = body_of("PriceBook", _NAME, {"currency": "USD", "computeUnits": entries})
-    for _ in range(50):  # a CRD that has just been applied is not served yet
+    for _ in range(600):  # a CRD that has just been applied is not served yet
         with contextlib.suppress(Refused):
             await api.apply(PRICE_BOOKS, book)
             break

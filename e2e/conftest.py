@@ -22,10 +22,11 @@ from e2e.cluster.state import ClusterDir
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Let the timeout of a test count its own time only: on a fresh machine the first fixture compiles Kubernetes."""
+    """Let the timeout of a test count its own time only: on a fresh machine the first fixture compiles Kubernetes. It is for
+    what hangs; whatever waits has a bound of its own, and says what it waited for."""
     for item in items:
         if item.path.is_relative_to(Path(__file__).parent):
-            item.add_marker(pytest.mark.timeout(func_only=True))
+            item.add_marker(pytest.mark.timeout(900, func_only=True))
 
 
 @pytest.fixture(scope="session")

@@ -30,6 +30,7 @@ from e2e.api import (
 )
 from e2e.cluster import nodes
 from e2e.history import History
+from e2e.waiting import PATIENCE_SECONDS
 
 CLAIMS = "reservedcapacity.io/claims"
 INSTANCE_LABEL, MEMBER_LABEL = "reservedcapacity.io/instance", "reservedcapacity.io/member"
@@ -79,7 +80,7 @@ class Customer:
     history: History
     compute_units: int = 800
     repair_after: str = "5s"
-    patience: float = 60.0
+    patience: float = PATIENCE_SECONDS
     _made: list[str] = field(default_factory=list)
     _kubelets: dict[str, str] = field(default_factory=dict)
 
@@ -322,7 +323,7 @@ async def remove_offerings(api: Api, history: History) -> None:
             obj = history.get(OFFERINGS, "", name) or {}
             return not (obj.get("status") or {}).get("pinnedTotal")
 
-        await history.until(unused, f"nothing pins {name}", 60)
+        await history.until(unused, f"nothing pins {name}")
         await api.delete(OFFERINGS, "", name)
 
 

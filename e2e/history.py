@@ -29,6 +29,7 @@ from e2e.api import (
     Json,
     Refused,
 )
+from e2e.waiting import PATIENCE_SECONDS
 
 WATCHED = (CLASSES, NODES, PODS, STATEFUL_SETS, ENDPOINT_SLICES, POOLS, INSTANCES, OFFERINGS)
 
@@ -96,7 +97,11 @@ class History:
         return max((each.version for each in self.happenings), default=0)
 
     async def until(
-        self, look: Callable[[], Found], what: str, seconds: float, tell: Callable[[], object] = lambda: ""
+        self,
+        look: Callable[[], Found],
+        what: str,
+        seconds: float = PATIENCE_SECONDS,
+        tell: Callable[[], object] = lambda: "",
     ) -> Found:
         """Wait until `look` finds something true; what it found. `tell` says what is there instead."""
         deadline = time.monotonic() + seconds
@@ -132,7 +137,7 @@ class History:
         }
 
     async def _listed(self, collection: str) -> Json:
-        for _ in range(50):
+        for _ in range(600):
             try:
                 return await self.api.list(collection)
             except Refused as error:

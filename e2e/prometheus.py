@@ -14,7 +14,7 @@ from typing import Any
 
 from e2e.cluster.ports import free_port
 
-_START_SECONDS = 30
+_START_SECONDS = 120
 
 
 @contextmanager

@@ -59,7 +59,7 @@ class Stage:
             await remove_offerings(self.api, self.history)
         finally:
             for process in self.operators:
-                process.kill()
+                process.end()
 
 
 @contextlib.asynccontextmanager
@@ -80,7 +80,7 @@ async def staged(cluster: Cluster, directory: Path) -> AsyncIterator[Stage]:
 async def _apply_prices(cluster: Cluster) -> None:
     """As soon as the CRDs that were just applied are served."""
     command = ("apply", "--server-side", "--force-conflicts", "-f", _PRICES)
-    for _ in range(50):
+    for _ in range(600):
         done = await asyncio.to_thread(cluster.kubectl, *command, check=False)
         if done.returncode == 0:
             return

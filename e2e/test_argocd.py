@@ -15,7 +15,8 @@ from e2e.cluster import nodes
 from e2e.cluster.lifecycle import Cluster
 from e2e.cluster.teardown import remove_namespaces
 from e2e.operator import OperatorProcess
-from e2e.test_main_job import CHECKOUT, get, until
+from e2e.test_main_job import CHECKOUT, get
+from e2e.waiting import until
 from tests.unit.argocd import argo
 from tests.unit.argocd.argo import Health
 
@@ -126,7 +127,7 @@ def shown(cluster: Cluster, kind: str, name: str, status: str, message: str) -> 
         health = argo.health_of(found)
         return found if health.status == status and message in health.message else None
 
-    found = until(seen, f"{kind} {name}: {status}, {message}; but {argo.health_of(live(cluster, kind, name))}")
+    found = until(seen, lambda: f"{kind} {name}: {status}, {message}; but {argo.health_of(live(cluster, kind, name))}")
     ready = next(each for each in found["status"]["conditions"] if each["type"] == "Ready")
     assert argo.health_of(found).message == ready["message"]
     return dict(found)

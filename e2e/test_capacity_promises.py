@@ -102,7 +102,7 @@ async def assert_that_the_audit_log_knows_of_no_other_write(stage: Stage, custom
         writes = (each for each in audit.events(log) if each.is_write and each.namespace == customer.name)
         return [each for each in writes if each.resource.startswith("computeunitpools.") and each.code in (200, 201)]
 
-    for _ in range(50):  # a line, and news, may come a moment after the answer
+    for _ in range(1200):  # a line, and news, may come a moment after the answer
         if len(logged()) == seen():
             break
         await asyncio.sleep(0.1)
@@ -145,24 +145,24 @@ async def test_a_node_lost_under_a_load_of_changes_is_replaced_and_used_by_nobod
     since = stage.history.version
     await busy.lose_node(lost)
     await stage.history.until(
-        lambda: lost not in busy.held_on() and busy.running().get("chat") == 2, "chat serves on the spare", 60
+        lambda: lost not in busy.held_on() and busy.running().get("chat") == 2, "chat serves on the spare"
     )
     load.cancel()
     await asyncio.gather(load, return_exceptions=True)
     await busy.serve("fast", SMALL, 2)
-    await stage.history.until(lambda: busy.running() == {"chat": 2, "fast": 2}, "fast serves on the spare", 60)
+    await stage.history.until(lambda: busy.running() == {"chat": 2, "fast": 2}, "fast serves on the spare")
     # For the customer that is the end of it, though nobody knows yet whether the lost pods run.
     assert "is used by nobody before that is fenced" in await busy.sees("chat", "True", "Ready")
 
     await busy.buy("late", compute_units=100)
     await busy.find_node(lost, answers=False)
-    await stage.history.until(lambda: busy.class_status()["nodes"]["ready"] == 2, "the node is seen to be back", 60)
-    await stage.history.until(lambda: "computeUnits" in busy.pool("late"), "the late order is seen", 60)
+    await stage.history.until(lambda: busy.class_status()["nodes"]["ready"] == 2, "the node is seen to be back")
+    await stage.history.until(lambda: "computeUnits" in busy.pool("late"), "the late order is seen")
     assert busy.pool("late")["computeUnits"]["provisioned"] == 0
     fenced = stage.history.version
     await busy.end_pods(lost)
     await stage.history.until(
-        lambda: busy.pool("late")["computeUnits"]["provisioned"] == 100, "the blocks are free at last", 60
+        lambda: busy.pool("late")["computeUnits"]["provisioned"] == 100, "the blocks are free at last"
     )
 
     owner = stage.history.now[POOLS, busy.name, "prod"]["metadata"]["uid"]
@@ -192,13 +192,12 @@ async def test_a_node_that_is_out_of_reach_for_two_minutes_moves_nothing(stage: 
     before, since = steady.pods(), stage.history.version
     node = next(name for name, blocks in steady.claims().items() if blocks)
     await steady.lose_node(node)
-    await stage.history.until(lambda: steady.class_status()["nodes"]["ready"] == 1, "the node is seen to be away", 60)
+    await stage.history.until(lambda: steady.class_status()["nodes"]["ready"] == 1, "the node is seen to be away")
     await _run_ahead(stage, 120)
     await steady.serve("fast", SMALL, 2)
     await stage.history.until(
         lambda: steady.condition("fast", "CapacityReserved").get("status") == "False",
         "the pool has been planned since",
-        60,
     )
     await steady.find_node(node, answers=True)
     await steady.settled(chat=2, fast=2)
@@ -213,7 +212,7 @@ async def test_a_node_that_is_out_of_reach_for_two_minutes_moves_nothing(stage: 
 async def _run_ahead(stage: Stage, seconds: int) -> None:
     operator = stage.operators[0]
     (stage.directory / "offset").write_text(str(seconds))
-    for _ in range(100):
+    for _ in range(1200):
         if any(each["event"] == "clock offset changed" for each in operator.records("info")):
             return
         await asyncio.sleep(0.1)
@@ -232,16 +231,16 @@ async def test_a_drain_says_why_it_waits_on_a_full_pool_and_with_a_spare_ends_wi
     await full.settled(chat=2, fast=2)
     [node] = full.claims()
     since, pods = stage.history.version, full.pods()
-    drain = asyncio.create_task(_drain(stage, node, 60))
+    drain = asyncio.create_task(_drain(stage, node, 240))
     told = f"has to leave {node} and cannot: need 300 CU on another node, have 0 spare"
-    await stage.history.until(lambda: told in full.summary("chat"), "chat says why it waits", 60)
+    await stage.history.until(lambda: told in full.summary("chat"), "chat says why it waits")
     assert not drain.done()
     assert full.pods() == pods
 
     await full.add_nodes(1)
     assert await drain == 0
     await full.settled(chat=2, fast=2)
-    await stage.history.until(lambda: not full.claims()[node], "the drained node is given back", 60)
+    await stage.history.until(lambda: not full.claims()[node], "the drained node is given back")
     served = [
         ready_pods(world, full, "chat") for happening, world in stage.history.replay() if happening.version > since
     ]

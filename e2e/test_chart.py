@@ -22,7 +22,8 @@ from e2e.test_main_job import claims, condition, get, pod_uids, says
 from e2e.tools import rights
 from e2e.tools.binaries import HELM
 from e2e.tools.helm import CHART, Helm, copied_chart
-from e2e.tools.install import Installation, until
+from e2e.tools.install import Installation
+from e2e.waiting import until
 
 pytestmark = pytest.mark.cluster
 
@@ -63,7 +64,7 @@ def operator(release: Installation) -> Iterator[OperatorProcess]:
     process = release.operator()
     process.start()
     yield process
-    process.kill()
+    process.end()
 
 
 # --- The life of a release; first, because it begins with nothing and ends with what the others need
@@ -109,7 +110,7 @@ def test_upgrade_uninstall_and_reinstallation_keep_contracts_and_running_models(
         assert pod_uids(cluster) == pods
         assert again.records("error", "critical") == []
     finally:
-        again.kill()
+        again.end()
         cluster.kubectl("delete", "mi", "fast", "-n", "acme")
 
 
@@ -193,7 +194,7 @@ def token_units_come_and_go(cluster: Cluster, namespace: str) -> None:
     offering, limits = "gpt-4.1-mini", ("configmap", "limits-gpt-4.1-mini", "-n", namespace)
     cluster.kubectl("apply", "--server-side", "-f", "-", input=json.dumps(reservation("too-many", offering, 5_000)))
     until(lambda: fleet(cluster, offering), "the fleet is asked for all that the pool may have")
-    assert exists(cluster.kubectl, *limits)
+    until(lambda: exists(cluster.kubectl, *limits), "its limits are written")
     cluster.kubectl("delete", "tur", "too-many", "-n", "acme")
     until(lambda: not fleet(cluster, offering), "what never counted is given back at once, and the fleet with it")
     until(lambda: cluster.kubectl("delete", "modeloffering", offering, check=False).returncode == 0, "nobody pins it")
@@ -334,7 +335,7 @@ def serve_once(release: Installation) -> None:
     try:
         says(release.cluster, "chat", "Ready", "True", "Ready")
     finally:
-        process.kill()
+        process.end()
 
 
 # --- What is installed

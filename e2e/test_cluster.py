@@ -65,7 +65,7 @@ def accepts_connections(address: tuple[str, int]) -> bool:
         return probe.connect_ex(address) == 0
 
 
-def eventually(condition: Callable[[], bool], seconds: float = 20) -> bool:
+def eventually(condition: Callable[[], bool], seconds: float = 120) -> bool:
     """Poll until it is so."""
     deadline = time.monotonic() + seconds
     while not condition():
@@ -122,7 +122,7 @@ def test_a_pod_runs_on_a_fake_node_and_tolerates_its_loss_for_thirty_seconds(clu
         },
     }
     cluster.kubectl("apply", "--server-side", "--filename=-", input=json.dumps(pod))
-    cluster.kubectl("wait", "--for=condition=Ready", "--timeout=30s", "pod/on-a-gpu")
+    cluster.kubectl("wait", "--for=condition=Ready", "--timeout=120s", "pod/on-a-gpu")
     spec = json.loads(cluster.kubectl("get", "pod", "on-a-gpu", "--output=json").stdout)["spec"]
     assert spec["nodeName"] == name
     assert {toleration["tolerationSeconds"] for toleration in spec["tolerations"]} == {30}

@@ -17,9 +17,10 @@ import yaml
 from e2e.cluster import audit
 from e2e.cluster.lifecycle import Cluster
 from e2e.operator import USER, OperatorProcess
-from e2e.test_main_job import capacity, get, until
+from e2e.test_main_job import capacity, get
 from e2e.test_tokens import TOKENS, entitled, offset, says, sold
 from e2e.tools import envoy_gateway, rights
+from e2e.waiting import until
 from reserved_capacity.domain.tokens.entitlement import TokenRate
 from reserved_capacity.domain.tokens.limits import AccountLimit, ActiveUnits, Enforcement, Overflow
 from reserved_capacity.domain.tokens.lots import ReservationName
@@ -47,7 +48,7 @@ def operator(gateway: Cluster, tmp_path: Path, offset: Path) -> Iterator[Operato
     process = OperatorProcess(gateway, tmp_path, ["--development", f"--clock-offset-file={offset}"])
     process.start()
     yield process
-    process.kill()
+    process.end()
 
 
 def policies(cluster: Cluster) -> list[dict[str, Any]]:
@@ -131,7 +132,7 @@ def every_right_is_used(cluster: Cluster, began: datetime) -> None:
     def unused() -> set[rights.Right]:
         return granted - rights.used(log, USER, began).used
 
-    until(lambda: not unused(), f"every verb is used: {sorted(map(str, unused()))}", 10)
+    until(lambda: not unused(), lambda: f"every verb is used, but not {sorted(map(str, unused()))}")
     assert rights.used(log, USER, began).refused == ()
 
 

@@ -24,6 +24,7 @@ import yaml
 from e2e import admission
 from e2e.cluster.kubectl import Kubectl
 from e2e.cluster.lifecycle import Cluster
+from e2e.waiting import PATIENCE_SECONDS
 
 pytestmark = pytest.mark.cluster
 
@@ -206,7 +207,7 @@ def test_a_tenant_sees_the_namespace_and_is_told_what_the_role_leaves_out(plugin
         "--clusterrole=reserved-capacity-viewer", f"--serviceaccount={namespace}:tenant",
     )  # fmt: skip
     shown = ""
-    for _ in range(20):  # the authorizer learns of a binding a moment later
+    for _ in range(240):  # the authorizer learns of a binding a moment later
         done = plugin("status", "-n", namespace, "--kubeconfig", str(stranger), COLUMNS="160")
         shown = done.stdout
         if done.returncode == 0:
@@ -364,7 +365,7 @@ def _kubeconfig(file: Path, cluster: Document, user: Document) -> Path:
     return file
 
 
-def _read_until(terminal: int, words: str, seconds: float = 20) -> None:
+def _read_until(terminal: int, words: str, seconds: float = PATIENCE_SECONDS) -> None:
     seen = b""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:

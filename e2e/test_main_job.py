@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from e2e.cluster import audit, nodes
 from e2e.cluster.lifecycle import Cluster
 from e2e.cluster.teardown import remove_namespaces
 from e2e.operator import USER, OperatorProcess
+from e2e.waiting import until as until
 
 CHECKOUT = Path(__file__).parent.parent
 CUSTOMER = CHECKOUT / "manifests/samples/customer"
@@ -40,16 +41,7 @@ def operator(capacity: Cluster, tmp_path: Path) -> Iterator[OperatorProcess]:
     process = OperatorProcess(capacity, tmp_path)
     process.start()
     yield process
-    process.kill()
-
-
-def until(check: Callable[[], Any], what: str, seconds: float = 60) -> Any:
-    """Wait until `check` gives something true; its last word otherwise."""
-    deadline = time.monotonic() + seconds
-    while not (found := check()):
-        assert time.monotonic() < deadline, f"not within {seconds} s: {what}"
-        time.sleep(0.1)
-    return found
+    process.end()
 
 
 def get(cluster: Cluster, *what: str) -> Any:
@@ -66,7 +58,7 @@ def says(cluster: Cluster, name: str, type_: str, status: str, reason: str) -> s
     """Wait until an instance's condition says so; its message."""
     seen = until(
         lambda: found if (found := condition(cluster, "mi", name, type_))[:2] == (status, reason) else None,
-        f"{name}: {type_}={status}/{reason}, but {condition(cluster, 'mi', name, type_)}",
+        lambda: f"{name}: {type_}={status}/{reason}, but {condition(cluster, 'mi', name, type_)}",
     )
     return str(seen[2])
 
@@ -94,6 +86,19 @@ def writes_besides_the_lease(cluster: Cluster, since: datetime) -> dict[tuple[st
     assert cluster.audit_log is not None
     counted = audit.count_writes(cluster.audit_log, USER, since)
     return {key: count for key, count in counted.items() if not key[2].startswith("leases")}
+
+
+def until_writes_end(cluster: Cluster, seconds: float = 5) -> None:
+    """Wait until there was no write for so long, so that what is written later is written without a reason."""
+    since = datetime.now(UTC)
+
+    def ended() -> bool:
+        nonlocal since
+        if writes_besides_the_lease(cluster, since):
+            since = datetime.now(UTC)
+        return (datetime.now(UTC) - since).total_seconds() > seconds
+
+    until(ended, lambda: f"nothing is written: {writes_besides_the_lease(cluster, since)}", pause_seconds=1)
 
 
 def serving(cluster: Cluster, operator: OperatorProcess) -> dict[str, str]:
@@ -131,9 +136,15 @@ def test_nothing_of_ours_or_kopfs_is_in_a_users_spec_annotations_or_finalizers(
 ) -> None:
     serving(capacity, operator)
     kinds = "acceleratorclasses,modelofferings,pricebooks,computeunitpools,modelinstances"
-    listed = json.loads(capacity.kubectl("get", kinds, "-A", "-o", "json", "--show-managed-fields").stdout)["items"]
-    assert len(listed) > 15
-    for item in listed:
+
+    def listed() -> list[Any]:
+        found = capacity.kubectl("get", kinds, "-A", "-o", "json", "--show-managed-fields")
+        items: list[Any] = json.loads(found.stdout)["items"]
+        return items
+
+    until(lambda: all("status" in item for item in listed()), "the operator has looked at everything")
+    assert len(listed()) > 15
+    for item in listed():
         metadata = item["metadata"]
         ours = [fields for fields in metadata["managedFields"] if fields["manager"] == "reserved-capacity"]
         assert ours, f"{metadata['name']} has no status of ours"
@@ -164,13 +175,13 @@ def test_killed_at_any_moment_and_two_at_once_it_settles_gives_nothing_away_twic
         says(capacity, "chat", "Ready", "True", "Ready")
         assert pod_uids(capacity) == before
 
-        time.sleep(5)
+        until_writes_end(capacity)
         quiet = datetime.now(UTC)
         time.sleep(QUIET_SECONDS)
         assert writes_besides_the_lease(capacity, quiet) == {}
     finally:
         for process in two:
-            process.kill()
+            process.end()
 
 
 def test_editing_the_offering_and_restarting_the_operator_change_no_pod(
@@ -202,6 +213,8 @@ def test_a_deleted_namespace_goes_away_with_a_running_pool_and_its_blocks_are_fr
 
 def test_a_running_pool_is_guarded_while_the_operator_is_stopped(capacity: Cluster, operator: OperatorProcess) -> None:
     serving(capacity, operator)
+    pinned = ("get", "modeloffering", "gpt-4-turbo", "-o", "jsonpath={.status.referencedBy.instances}")
+    until(lambda: capacity.kubectl(*pinned).stdout == "1", "the offering knows who uses it")
     operator.stop()
     for refused in (
         ("delete", "cup", "prod", "-n", "acme"),

@@ -8,7 +8,8 @@ import pytest
 
 from e2e.cluster.lifecycle import Cluster
 from e2e.operator import OperatorProcess
-from e2e.test_main_job import capacity, claims, get, operator, pod_uids, says, serving, until
+from e2e.test_main_job import capacity, claims, get, operator, pod_uids, says, serving
+from e2e.waiting import until
 
 __all__ = ["capacity", "operator"]
 
@@ -34,7 +35,7 @@ def test_a_lost_node_is_replaced_and_its_blocks_are_not_used_before_it_is_fenced
     lost = taken(impatient)
     impatient.kubectl("delete", "node", lost)
     # The pod garbage collector waits 40 s before it deletes pods of a node that is gone; only then has it failed.
-    until(lambda: all(lost not in blocks for blocks in held_on(impatient).values()), "members leave the lost node", 120)
+    until(lambda: all(lost not in blocks for blocks in held_on(impatient).values()), "members leave the lost node", 180)
     says(impatient, "chat", "Ready", "True", "Ready")
     assert not set(before.values()) & set(pod_uids(impatient).values())
     assert [sum(blocks) for blocks in claims(impatient).values()] == [6]

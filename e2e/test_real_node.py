@@ -128,7 +128,7 @@ def _move_under_load(market: Market, traffic: Traffic, snapshot: str) -> None:
     began = time.time()
     traffic.until_answered(100, began)
     market.serve(snapshot, instances=2)
-    market.sees("UpToDate", "True", "UpToDate", seconds=120)
+    market.sees("UpToDate", "True", "UpToDate")
     market.sees("Ready", "True", "Ready")
     market.until_pods_are(2)
     traffic.until_answered(REQUESTS, began)

@@ -92,7 +92,7 @@ async def canary_of(customer: Customer, reason: str = "AwaitingApproval") -> Jso
         running = sorted(snapshots(history, customer).values())
         return running == [OLD, NEW] and len(history.of(STATEFUL_SETS, customer.name)) == len(running)
 
-    await history.until(replaced, "one of two is a canary", 30, lambda: snapshots(history, customer))
+    await history.until(replaced, "one of two is a canary", tell=lambda: snapshots(history, customer))
     [canary] = pods_of(history, customer, NEW)
     return canary
 
@@ -121,7 +121,7 @@ async def _block_then_in_place(stage: Stage, full: Customer) -> None:
         assert word in message
         assert word in rollout(full)["blockedOn"]
     await full.edit("chat", upgrade={"whenNoSpare": "InPlace", "minAvailable": 1})
-    await history.until(lambda: "acceptBelowMinimum" in rollout(full).get("blockedOn", ""), "the floor is named", 30)
+    await history.until(lambda: "acceptBelowMinimum" in rollout(full).get("blockedOn", ""), "the floor is named")
     assert touched(history, full, since) == [], "nothing is touched"
     if stage.cluster.audit_log is not None:
         asked = audit.events(stage.cluster.audit_log, USER, began)
@@ -147,7 +147,7 @@ async def _borrows(lent: Customer) -> None:
     for kept in ("contracted", "provisioned", "allocated"):
         assert {each[kept] for each in units} == {600}
     assert {each["surge"] for each in units} == {0, 300}
-    await history.until(lambda: sum(lent.claims().values()) == 6, "what was lent is given back", 30)
+    await history.until(lambda: sum(lent.claims().values()) == 6, "what was lent is given back")
     assert lent.pool()["billing"]["perDay"] == before["billing"]["perDay"]
 
 
@@ -208,9 +208,7 @@ async def _bad_image(bad: Customer) -> None:
     assert status_of(bad)["lastFailure"]["member"] == member_of(pod)
     assert bad.condition("chat", "Ready")["status"] == "False"
     assert shown_by_argo_cd(bad) == "Degraded"
-    await history.until(
-        lambda: snapshots(history, bad) == before, "the bad one is gone, the others are as they were", 30
-    )
+    await history.until(lambda: snapshots(history, bad) == before, "the bad one is gone, the others are as they were")
     assert fewest(history, bad, since) == 2
     await bad.edit("chat", snapshot=OLD)
     await moved(bad, OLD)
@@ -224,7 +222,7 @@ async def _bad_in_place(placed: Customer) -> None:
     await placed.edit("chat", snapshot=BROKEN, upgrade={**in_place, "progressDeadline": "5s"})
     message = await placed.sees("chat", "False", "RolledBack", "UpToDate")
     assert f"set the snapshot and profile back to {OLD}" in message
-    await history.until(lambda: placed.running() == {"chat": 2}, "two serve again", 60)
+    await history.until(lambda: placed.running() == {"chat": 2}, "two serve again")
     assert set(snapshots(history, placed).values()) == {OLD}
     assert len(before.keys() & snapshots(history, placed).keys()) == 1, "who never moved is not restarted"
     assert fewest(history, placed, since) == 1
@@ -233,11 +231,12 @@ async def _bad_in_place(placed: Customer) -> None:
 async def _crash_loop(crashing: Customer) -> None:
     """It served, and then it does not any more: nobody else moves to it, and Halt leaves everything to look at."""
     history = crashing.history
-    upgrade = {"canary": {"instances": 1}, "progressDeadline": "5s", "onFailure": "Halt"}
+    upgrade = {"canary": {"instances": 1}, "onFailure": "Halt"}
     await crashing.edit("chat", snapshot=NEW, upgrade=upgrade)
     pod, since = await canary_of(crashing), history.version
     await fails(crashing.api, pod, "CrashLoopBackOff", "back-off 5m0s restarting failed container")
-    await crashing.edit("chat", upgrade={"canary": {"approvedRollout": rollout(crashing)["id"]}})
+    approved = {"canary": {"approvedRollout": rollout(crashing)["id"]}}
+    await crashing.edit("chat", upgrade={**approved, "progressDeadline": "5s"})
     message = await crashing.sees("chat", "False", "RolloutFailed", "UpToDate")
     for words in (member_of(pod), "CrashLoopBackOff", f"back to {OLD}"):
         assert words in message
@@ -260,7 +259,7 @@ async def _lost_node(lost: Customer) -> None:
     await lost.lose_node(node)
     await lost.edit("chat", upgrade={"canary": {"approvedRollout": rollout(lost)["id"]}})
     await history.until(
-        lambda: node not in lost.held_on(), "the lost node is left", 60, lambda: lost.pool()["holdings"]
+        lambda: node not in lost.held_on(), "the lost node is left", tell=lambda: lost.pool()["holdings"]
     )
     await lost.end_pods(node)
     await moved(lost, NEW)
@@ -341,13 +340,13 @@ async def _time_is(stage: Stage, ahead: int) -> None:
 
     before = changes()
     (stage.directory / "offset").write_text(str(ahead))
-    await stage.history.until(lambda: changes() > before, "the operator looks at its clock", 30)
+    await stage.history.until(lambda: changes() > before, "the operator looks at its clock")
 
 
 async def _charges(stage: Stage, customer: Customer, least: int) -> list[Json]:
     (books,) = (stage.directory / "reserved-capacity").glob("*.db")
     command = [str(PLUGIN), "ledger", "--account", customer.name, "--database-url", f"sqlite:///{books}", "-o", "json"]
-    for _ in range(100):
+    for _ in range(400):
         answer = await asyncio.to_thread(subprocess.run, command, capture_output=True, check=True)
         rows: list[Json] = json.loads(answer.stdout)["entries"]
         if len(rows) >= least:

@@ -53,7 +53,7 @@ async def is_seen(stage: Stage, name: str) -> Json:
         obj = stage.history.get(OFFERINGS, "", name) or {}
         return obj if (obj.get("status") or {}).get("observedGeneration") == generation else None
 
-    return await stage.history.until(seen, f"generation {generation} of {name} is seen", 60) or {}
+    return await stage.history.until(seen, f"generation {generation} of {name} is seen") or {}
 
 
 async def told(stage: Stage, customer: Customer, name: str, words: str) -> Json:
@@ -64,7 +64,7 @@ async def told(stage: Stage, customer: Customer, name: str, words: str) -> Json:
         return stage.history.get(INSTANCES, customer.name, name) if words in found.get("message", "") else None
 
     what = f"{name} says {words!r}"
-    found = await stage.history.until(says, what, 30, lambda: customer.condition(name, "SnapshotSupported"))
+    found = await stage.history.until(says, what, tell=lambda: customer.condition(name, "SnapshotSupported"))
     assert found is not None
     return found
 
@@ -138,7 +138,7 @@ async def test_a_retirement_date_inside_a_commitment_is_refused_or_flagged_on_ev
         (snapshot,) = (stage.history.get(OFFERINGS, "", SMALL) or {})["status"]["snapshots"]
         return bool(snapshot.get("latestCommitmentEnd") == end and snapshot["pinnedInstances"] >= 2)
 
-    await stage.history.until(bound_until, "the offering knows who is bound, and until when", 30)
+    await stage.history.until(bound_until, "the offering knows who is bound, and until when")
     message = await refusal(stage.api, SMALL, snapshot={"retiresAt": EARLY})
     assert "spec.snapshots[].retiresAt lies inside a commitment that pins the snapshot" in message
     assert "retire it not before status.snapshots[].latestCommitmentEnd, or state emergency.reason" in message
@@ -208,7 +208,7 @@ def reservation(customer: Customer) -> Json:
 
 
 async def tokens_say(stage: Stage, customer: Customer, words: str) -> None:
-    for _ in range(100):
+    for _ in range(1200):
         status = (await stage.api.get(TOKENS, customer.name, "tokens")).get("status") or {}
         messages = [each["message"] for each in status.get("conditions", ()) if each["type"] == "SnapshotSupported"]
         if any(words in message for message in messages):
@@ -218,7 +218,7 @@ async def tokens_say(stage: Stage, customer: Customer, words: str) -> None:
 
 
 async def events_say(stage: Stage, customer: Customer, kinds: set[str], words: str) -> None:
-    for _ in range(100):
+    for _ in range(1200):
         events = (await stage.api.list(f"/apis/events.k8s.io/v1/namespaces/{customer.name}/events"))["items"]
         about = [each["regarding"]["kind"] for each in events if words in each["note"]]
         if set(about) == kinds:

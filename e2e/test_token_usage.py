@@ -23,8 +23,9 @@ from e2e.gateway.bootstrap import Offering
 from e2e.gateway.install import programs
 from e2e.gateway.running import ENVOY, Gateway
 from e2e.operator import NAMESPACE, OperatorProcess, service_account_kubeconfig
-from e2e.test_main_job import CHECKOUT, capacity, until
+from e2e.test_main_job import CHECKOUT, capacity
 from e2e.test_tokens import PLUGIN, TOKENS, effective, sold, status
+from e2e.waiting import until
 from tests.unit.monitoring import prometheus as tools
 
 __all__ = ["capacity", "sold"]
@@ -95,18 +96,18 @@ def stage(sold: Cluster, tmp_path: Path) -> Iterator[Stage]:
             yield Stage(sold, gateway, operator, url)
         finally:
             gateway.stop()
-            operator.kill()
+            operator.end()
             sold.kubectl("delete", "-k", str(CHECKOUT / "manifests/gateway"), "--ignore-not-found")
 
 
 def test_t3_use_in_the_status_is_what_the_server_counted_though_envoy_was_killed(stage: Stage) -> None:
     """One `kill -9` of Envoy and two counters that begin with their first request, all within a minute."""
     before, customer = stage.server_counters(), Customer(stage.gateway.ports["gateway"], GPT, "acme")
-    have_time(25)
+    have_time(45)
     began = datetime.now(UTC)
     answers = [customer.ask(stream=stream) for stream in (False, True)]
     first = sum(each.input_tokens + each.output_tokens for each in answers)
-    until(lambda: stage.scraped() == first, "Prometheus has it: what nobody scraped is gone with its Envoy", 20)
+    until(lambda: stage.scraped() == first, "Prometheus has it: what nobody scraped is gone with its Envoy")
     stage.gateway.kill(ENVOY)
     stage.gateway.start_part(ENVOY)
     answers.append(customer.ask(tokens=5))
@@ -119,7 +120,11 @@ def test_t3_use_in_the_status_is_what_the_server_counted_though_envoy_was_killed
         "output": sum(each.output_tokens for each in answers),
     }
 
-    until(lambda: stage.used() == counted, f"the status says {counted}, but {stage.usage()} {stage.scraped()}", 80)
+    until(
+        lambda: stage.used() == counted,
+        lambda: f"the status says {counted}, but {stage.usage()} {stage.scraped()}",
+        180,
+    )
     usage = stage.usage()
     assert usage["window"] == "1h"
     assert (usage["spilledRequests"], usage["rejectedRequests"]) == (sum(each.spilled for each in answers), 1)

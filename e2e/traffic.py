@@ -13,13 +13,14 @@ from e2e.cluster.state import CHECKOUT
 from e2e.customers import INSTANCE_LABEL
 from e2e.node.nodes import REAL_LABEL, RealNodes
 from e2e.tools.helm import Helm, HelmError
-from e2e.tools.install import Installation, until
+from e2e.tools.install import Installation
+from e2e.waiting import until
 
 Json = dict[str, Any]
 
 _API = "reservedcapacity.io/v1alpha1"
 _CLASS, _OFFERING, _POOL = "real-gpus", "tiny", "prod"
-_START_SECONDS = 60
+_START_SECONDS = 180
 _AVAILABLE = "2024-01-01"
 _PORT = 8000
 
@@ -217,5 +218,5 @@ class Traffic:
     def failed(self, since: float = 0.0) -> list[Json]:
         return [each for each in self.requests(since) if "failed" in each]
 
-    def until_answered(self, count: int, since: float = 0.0, seconds: float = 120) -> None:
+    def until_answered(self, count: int, since: float = 0.0, seconds: float = 180) -> None:
         until(lambda: len(self.answers(since)) >= count, f"{count} requests are answered", seconds)

@@ -54,5 +54,5 @@ def apply(kubectl: Kubectl, nodes: Sequence[dict[str, Any]]) -> list[str]:
         return names
     manifest = json.dumps({"apiVersion": "v1", "kind": "List", "items": list(nodes)})
     kubectl("apply", "--server-side", "--filename=-", input=manifest)
-    kubectl("wait", "--for=condition=Ready", "--timeout=60s", *(f"node/{name}" for name in names))
+    kubectl("wait", "--for=condition=Ready", "--timeout=120s", *(f"node/{name}" for name in names))
     return names

@@ -13,8 +13,8 @@ def remove_namespaces(kubectl: Kubectl, *names: str) -> None:
     """Delete these, as far as they are there, and wait until they are gone."""
     kubectl("delete", "namespace", *names, "--ignore-not-found", "--wait=false")
     for name in names:
-        kubectl("wait", "pods", "--all", "-n", name, "--for=delete", "--timeout=60s")
+        kubectl("wait", "pods", "--all", "-n", name, "--for=delete", "--timeout=120s")
     for name in names:
         kubectl("annotate", "namespace", name, "e2e.example/pods=gone", "--overwrite", check=False)
     found = [f"namespace/{name}" for name in names]
-    kubectl("wait", *found, "--for=delete", "--timeout=60s")
+    kubectl("wait", *found, "--for=delete", "--timeout=120s")

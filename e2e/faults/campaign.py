@@ -248,7 +248,7 @@ class _Weather:
             self.unready = self.unready or not any(ready)
 
     async def _leader(self, among: Sequence[OperatorProcess]) -> OperatorProcess:
-        for _ in range(120):
+        for _ in range(360):
             for each in among:
                 if await self._role(each) == "leading":
                     return each
@@ -256,7 +256,7 @@ class _Weather:
         raise AssertionError("nobody leads")
 
     async def _until(self, operator: OperatorProcess, role: str) -> None:
-        for _ in range(120):
+        for _ in range(360):
             if await self._role(operator) == role:
                 return
             await asyncio.sleep(0.5)

@@ -21,7 +21,7 @@ from e2e.gateway.bootstrap import Offering, bootstrap
 from e2e.gateway.install import Programs
 from reserved_capacity.gateway import ratelimit
 
-_START_SECONDS = 30
+_START_SECONDS = 120
 _STOP_SECONDS = 5
 _OURS = Path(sys.executable).parent / "reserved-capacity"
 _MODEL = Path(__file__).parent / "model.py"

@@ -7,8 +7,6 @@ token of the ServiceAccount that the chart made.
 from __future__ import annotations
 
 import json
-import time
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -21,6 +19,7 @@ from e2e.cluster.state import CHECKOUT
 from e2e.cluster.teardown import remove_namespaces
 from e2e.operator import ACCOUNT, OperatorProcess
 from e2e.tools.helm import CHART, RELEASE, Helm
+from e2e.waiting import until
 
 # Not the namespace of manifests/install: whatever has that name written into it does not work here.
 NAMESPACE = "capacity-system"
@@ -104,15 +103,6 @@ class Installation:
 
     def _apply(self, document: dict[str, Any]) -> None:
         self.cluster.kubectl("apply", "--server-side", "-f", "-", input=json.dumps(document))
-
-
-def until(check: Callable[[], Any], what: str, seconds: float = 60) -> Any:
-    """Wait until `check` gives something true; its last word otherwise."""
-    deadline = time.monotonic() + seconds
-    while not (found := check()):
-        assert time.monotonic() < deadline, f"not within {seconds} s: {what}"
-        time.sleep(0.2)
-    return found
 
 
 def _volume(namespace: str) -> dict[str, Any]:
