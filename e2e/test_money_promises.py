@@ -114,10 +114,6 @@ async def test_m5_an_operator_that_was_off_for_40_days(begin: Begin, calm: Ledge
     await run.agrees(calm, 43)
 
 
-@pytest.mark.xfail(
-    raises=AssertionError,
-    reason="docs/testing.md, Open findings: in one run of twelve billing had not the books' rows in their order",
-)
 async def test_m7_a_billing_system_that_was_off_for_30_days_and_then_loses_half_of_its_answers(
     begin: Begin, calm: Ledger
 ) -> None:

@@ -345,6 +345,9 @@ class Lots(Protocol):
     async def lots(self, *, account: str | None = None, reservation: ReservationName | None = None) -> tuple[Lot, ...]:
         """Lots that match everything given, by id; their cuts in the order in which they were recorded."""
 
+    async def endless_reservations(self) -> tuple[ReservationName, ...]:
+        """Those with a lot of which no end is on record, by name."""
+
     async def register_lots(self, given: Sequence[Lot]) -> tuple[Lot, ...]:
         """Have these lots in the books; what stands there afterwards, in the order given.
 

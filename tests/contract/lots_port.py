@@ -39,6 +39,26 @@ class LotsContract:
         assert await ledger.register_lots(other) == lots
         assert await ledger.lots() == lots
 
+    async def test_t2_endless_are_reservations_with_a_lot_whose_last_cut_leaves_something(self, ledger: Ledger) -> None:
+        """The last one recorded decides, whatever its day; one that was taken back leaves the lot without an end."""
+        assert await ledger.endless_reservations() == ()
+        (lot,) = bought(3, 0)
+        other = ReservationName("zeta", "other")
+        same_place = replace(lot, id="lot:a", cuts=(LotCut(1, day("04-05"), 0, NOW), LotCut(2, day("04-03"), 2, NOW)))
+        never = replace(lot, id="lot:b", reservation=other, billing_start=None)
+        over = replace(
+            lot, id="lot:c", reservation=ReservationName("zeta", "over"), cuts=(LotCut(1, day("04-05"), 0, NOW),)
+        )
+        await ledger.register_lots([never, over])
+        assert await ledger.endless_reservations() == (other,)
+        await ledger.register_lots([lot, same_place])
+        assert await ledger.endless_reservations() == (NAME, other)
+        for number, units in ((3, 0), (4, 0)):
+            await ledger.register_lots(
+                [replace(each, cuts=(LotCut(number, day("04-09"), units, NOW),)) for each in (lot, same_place)]
+            )
+        assert await ledger.endless_reservations() == (other,)
+
     async def test_m5_a_cut_changes_no_day_that_is_posted(self, ledger: Ledger) -> None:
         (lot,) = await ledger.register_lots(bought(3, 0))
         rows = plan_lot_days(lot, UnitPrices(), posted_through=None, today=day("04-10"))

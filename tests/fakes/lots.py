@@ -42,6 +42,10 @@ class FakeLots:
             if (account is None or lot.account == account) and (reservation is None or lot.reservation == reservation)
         )
 
+    async def endless_reservations(self) -> tuple[ReservationName, ...]:
+        self._answer()
+        return tuple(sorted({lot.reservation for lot in self._lots.values() if lot.ends_on is None}))
+
     async def register_lots(self, given: Sequence[Lot]) -> tuple[Lot, ...]:
         self._answer()
         for lot in given:

@@ -94,8 +94,8 @@ class HttpSink:
         return f"http://127.0.0.1:{port}/api/v1/events"
 
     async def _take(self, request: web.Request) -> web.StreamResponse:
-        number = len(self.requests)
         content = json.loads(await request.read())
+        number = len(self.requests)  # after the body has come: another request may be under way
         events = content if isinstance(content, list) else [content]
         self.requests.append((request.content_type, events))
         self.headers.append(dict(request.headers))

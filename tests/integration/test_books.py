@@ -4,15 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 
 import pytest
 
+from reserved_capacity.domain.billing.charges import plan_days
+from reserved_capacity.domain.billing.contracts import Contract
 from reserved_capacity.domain.billing.ledger import EntryKind, Transaction
+from reserved_capacity.domain.billing.pricing import PriceHistory
 from reserved_capacity.domain.terms import Term
-from reserved_capacity.ledger_ports import Entry, LedgerUnavailable, SinkUnavailable
+from reserved_capacity.ledger_ports import (
+    ClosedMonth,
+    Entry,
+    IssuedInvoice,
+    LedgerRefused,
+    LedgerUnavailable,
+    SinkUnavailable,
+)
 from reserved_capacity.ports import COMPUTE_UNIT_POOLS, PRICE_BOOKS, Ref
+from reserved_capacity.queue import Key
 from reserved_capacity.reconcilers.billing import close
+from reserved_capacity.reconcilers.billing.board import AGREEMENTS, CLOSE
 from tests.fakes.ledger import FakeLedger
 from tests.fakes.sink import FakeSink
 from tests.integration.world import World, pool
@@ -298,3 +310,143 @@ def Ref_node(name: str) -> Ref:  # noqa: N802
 
 def test_the_clock_of_this_file_is_not_midnight() -> None:
     assert World().clock.now() - timedelta(hours=10) == World().clock.now().replace(hour=0)
+
+
+def two_orders() -> World:
+    """po-1 and po-2 of 300 CU each, bought and not placed."""
+    world = World(ledger=FakeLedger(), sink=FakeSink())
+    world.seed()
+    order = dict(pool(cu=300)["spec"]["commitments"][0])
+    world.cluster.user_patch(PROD, {"spec": {"commitments": [order, {**order, "id": "po-2"}]}})
+    world.start_operator()
+    return world
+
+
+async def test_m7_a_start_that_the_books_learn_after_the_close_halts_nothing_and_leaves_the_order_alone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The day is closed while the books know of no start; the first is learnt and looked at; then the second, and before it is
+    looked at, the day is closed again, for both. What no close has tried yet is not missing (ADR 0069)."""
+    world = two_orders()
+    ledger, sink = world.ledger, world.sink
+    assert ledger is not None
+    assert sink is not None
+    await world.settle()
+    register, halted, away = ledger.register, list[str](), {"po-1", "po-2"}
+
+    async def registers_what_is_known(contracts: Sequence[Contract]) -> tuple[Contract, ...]:
+        stored = await register([_not_begun(each) if each.commitment in away else each for each in contracts])
+        if not away:
+            await world.operators[0].loop.reconcile(Key(CLOSE, "", ""))
+        return stored
+
+    async def halts(contract: str, *_: object, **__: object) -> None:
+        halted.append(contract)
+
+    monkeypatch.setattr(ledger, "register", registers_what_is_known)
+    monkeypatch.setattr(ledger, "halt", halts)
+    world.apply_instance("chat", "gpt-4-turbo", 2)
+    for _ in range(5):
+        await world.operators[0].run()
+        await world.controllers.step()
+    assert all(each["billingStart"] == "2026-03-02T00:00:00Z" for each in world.pool_status()["commitments"])
+    world.clock.forward(days=2)
+    await world.operators[0].run()
+    assert await ledger.position("acme") == 0, "the close found nothing to post"
+    for learnt in ("po-1", "po-2"):
+        away.remove(learnt)
+        await world.operators[0].loop.reconcile(Key(AGREEMENTS, "acme", "prod"))
+    await world.settle()
+    assert halted == []
+    assert world.condition(COMPUTE_UNIT_POOLS, "prod", "LedgerBalanced")[0] == "True"
+    keys = [each.transaction.key async for each in ledger.entries(account="acme")]
+    assert sink.received.kept["acme"] == keys == ["po-1/2026-03-02/Charge", "po-2/2026-03-02/Charge"]
+
+
+def _not_begun(contract: Contract) -> Contract:
+    return replace(contract, billing_start=None, first_provisioned_at=None)
+
+
+async def test_m4_what_no_close_can_post_is_shown_and_halted_and_reported_when_it_can(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A defect of one contract: it is tried once a day, not without end, and what was held goes out as soon as it balances."""
+    world = two_orders()
+    world.apply_instance("chat", "gpt-4-turbo", 2)
+    await world.settle()
+    await pass_days(world, 2)
+    ledger, sink = world.ledger, world.sink
+    assert ledger is not None
+    assert sink is not None
+    append = ledger.append
+
+    async def refuses(rows: Sequence[Transaction], *, now: datetime) -> tuple[Entry, ...]:
+        if any(row.contract == "po-2" for row in rows):
+            raise LedgerRefused("it contradicts what stands")
+        return await append(rows, now=now)
+
+    monkeypatch.setattr(ledger, "append", refuses)
+    await pass_days(world, 1)
+    status, reason, message = world.condition(COMPUTE_UNIT_POOLS, "prod", "LedgerBalanced")
+    assert (status, reason) == ("False", "Mismatch")
+    assert "po-2/2026-03-03/Charge" in message
+    assert [each.contract for each in await ledger.halts()] == ["po-2"]
+    assert sink.received.kept["acme"][-1] == "po-1/2026-03-03/Charge", "the other one is reported"
+
+    monkeypatch.setattr(ledger, "append", append)
+    await pass_days(world, 1)
+    assert world.condition(COMPUTE_UNIT_POOLS, "prod", "LedgerBalanced")[0] == "True"
+    assert await ledger.halts() == ()
+    assert world.pool_status()["billing"]["pendingRows"] == 0
+    held = [each for each in sink.received.kept["acme"] if each.startswith("po-2")]
+    assert held == [f"po-2/2026-03-0{day}/Charge" for day in (2, 3, 4)]
+
+
+async def test_m4_a_restart_lifts_no_halt_before_it_has_audited(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its first look finds a day that is due, so it waits for the close; until then what was said stands."""
+    world = await a_serving_pool(sink=FakeSink())
+    await pass_days(world, 2)
+    ledger, sink = world.ledger, world.sink
+    assert ledger is not None
+    assert sink is not None
+    (wrong,) = plan_days_of(await ledger.contracts(commitment="po-1"), "2026-03-03")
+    await ledger.append([replace(wrong, note="", price="1.00")], now=world.clock.now())
+    await pass_days(world, 2)
+    assert [each.contract for each in await ledger.halts()] == ["po-1"]
+    reported = list(sink.received.sent)
+
+    async def resumes(_contract: str) -> None:
+        pytest.fail("it does not balance")
+
+    monkeypatch.setattr(ledger, "resume", resumes)
+    world.kill_operators()
+    world.clock.forward(days=1)
+    operator = world.start_operator()
+    said = [world.condition(COMPUTE_UNIT_POOLS, "prod", "LedgerBalanced")]
+    while await operator.turn():
+        said.append(world.condition(COMPUTE_UNIT_POOLS, "prod", "LedgerBalanced"))
+    assert {each[:2] for each in said} == {("False", "Mismatch")}
+    assert sink.received.sent == reported
+
+
+def plan_days_of(contracts: Sequence[Contract], day: str) -> tuple[Transaction, ...]:
+    (contract,), last = contracts, date.fromisoformat(day)
+    return plan_days(contract, PriceHistory(), posted_through=last - timedelta(days=1), today=last + timedelta(days=1))
+
+
+async def test_m6_an_account_whose_month_cannot_be_closed_stops_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = await a_serving_pool()
+    ledger = world.ledger
+    assert ledger is not None
+    (base,) = await ledger.contracts()
+    await ledger.register([replace(base, commitment="po-0", account="aardvark")])
+    close_month = ledger.close_month
+
+    async def refuses(month: ClosedMonth, invoice: IssuedInvoice | None) -> ClosedMonth:
+        if month.account == "aardvark":
+            raise LedgerRefused("there is another invoice of that number")
+        return await close_month(month, invoice)
+
+    monkeypatch.setattr(ledger, "close_month", refuses)
+    await pass_days(world, 33)
+    assert [each.number for each in await ledger.invoices()] == ["acme-USD-2026-03"]

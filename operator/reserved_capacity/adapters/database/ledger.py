@@ -150,6 +150,9 @@ class SqlLedger:
         conditions = lots.filters(account, reservation)
         return await self.database.read(lambda connection: lots.find(connection, conditions))
 
+    async def endless_reservations(self) -> tuple[ReservationName, ...]:
+        return await self.database.read(lots.find_endless)
+
     async def register_lots(self, given: Sequence[Lot]) -> tuple[Lot, ...]:
         there = await self.database.read(lambda connection: lots.needs_registering(connection, given))
         if there is not None:

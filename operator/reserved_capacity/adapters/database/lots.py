@@ -34,6 +34,20 @@ def find(connection: Connection, conditions: Sequence[ColumnElement[bool]]) -> t
     return tuple(rows.lot(row, cuts.get(row.id, ())) for row in found)
 
 
+def find_endless(connection: Connection) -> tuple[ReservationName, ...]:
+    """What a lot has in the end is what its last cut says, whatever the days of the others (domain.tokens.lots, `ends_on`)."""
+    finally_left = (
+        select(lot_cuts.c.units)
+        .where(lot_cuts.c.lot == lots.c.id)
+        .order_by(lot_cuts.c.number.desc())
+        .limit(1)
+        .scalar_subquery()
+    )
+    place = (lots.c.namespace, lots.c.reservation)
+    statement = select(*place).where(func.coalesce(finally_left, lots.c.units) > 0).distinct().order_by(*place)
+    return tuple(ReservationName(row.namespace, row.reservation) for row in connection.execute(statement))
+
+
 def _cuts(connection: Connection, names: Iterable[str]) -> Mapping[str, tuple[LotCut, ...]]:
     found: dict[str, list[LotCut]] = defaultdict(list)
     for chunk in chunks(names):

@@ -25,7 +25,7 @@ from reserved_capacity.ledger_ports import Ledger, LedgerError, Notice, PoolName
 from reserved_capacity.ports import COMPUTE_UNIT_POOLS, PRICE_BOOKS, Ref
 from reserved_capacity.queue import Key
 from reserved_capacity.reconcilers.billing.board import CLOSE, DELIVERY, Billing, PoolBooks
-from reserved_capacity.reconcilers.billing.reading import read_books, unreadable
+from reserved_capacity.reconcilers.billing.reading import Reading, read_books, unreadable
 from reserved_capacity.reconcilers.context import POOL, Context
 from reserved_capacity.snapshot import commitment_records, holdings_of, parse_pool
 from reserved_capacity.snapshot.pool_world import commitment_orders
@@ -49,23 +49,15 @@ async def reconcile(context: Context, billing: Billing, key: Key) -> datetime | 
     except LedgerError as error:
         _post(context, billing, place, unreadable(before, billing, str(error)[:LONGEST_BOOKS_FAILURE]))
         raise
-    if _is_to_be_closed(billing, before, reading, now):
-        billing.books.await_close(place)
+    if reading.released:
+        context.enqueue(Key(DELIVERY, "", pool.spec.account))
+    if reading.awaits_close:
         context.enqueue(Key(CLOSE, "", ""))
         if before is not None:
             return None
-    _post(context, billing, place, reading)
+    _post(context, billing, place, reading.books)
     midnight = midnight_after(now)
-    return min(midnight, late_at(reading.state, now=now) or midnight)
-
-
-def _is_to_be_closed(billing: Billing, before: PoolBooks | None, reading: PoolBooks, now: datetime) -> bool:
-    """Days are due that the close of today has not tried yet. What it tried in vain is shown, and not asked for again."""
-    unposted = reading.state.unposted_days
-    if not unposted:
-        return False
-    tried = billing.books.closed_on == now.astimezone(UTC).date()
-    return not tried or before is None or before.state.unposted_days != unposted
+    return min(midnight, late_at(reading.books.state, now=now) or midnight)
 
 
 def _post(context: Context, billing: Billing, place: PoolName, reading: PoolBooks) -> None:
@@ -73,7 +65,7 @@ def _post(context: Context, billing: Billing, place: PoolName, reading: PoolBook
         context.enqueue(Key(POOL, place.namespace, place.name))
 
 
-async def _agree(context: Context, billing: Billing, pool: ComputeUnitPool, now: datetime) -> PoolBooks:
+async def _agree(context: Context, billing: Billing, pool: ComputeUnitPool, now: datetime) -> Reading:
     ledger = billing.ledger
     known = await _known(ledger, pool)
     book = context.store.parsed(Ref(PRICE_BOOKS, "", pool.spec.price_book_ref), PriceBook)

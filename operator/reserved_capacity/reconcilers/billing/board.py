@@ -11,8 +11,12 @@ from reserved_capacity.domain.billing.billing_conditions import BillingState
 from reserved_capacity.domain.billing.contracts import Contract
 from reserved_capacity.domain.billing.summary import BillingSummary
 from reserved_capacity.ledger_ports import BillingSink, Lag, Ledger, PoolName
+from reserved_capacity.queue import Key
 
 AGREEMENTS, CLOSE, DELIVERY = "agreements", "close", "delivery"
+
+Due = frozenset[tuple[str, date, date]]
+"""What is to be posted and is not: of each contract, with the number of its term, the first and the last of these days."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,13 +24,14 @@ class PoolBooks:
     """What the books say of a pool.
 
     `terms` are those of every commitment that the pool names, whoever agreed on them. `findings` are those of the last
-    audit, of the days before `audited_before`. `read_on` is the UTC day of the summary. When the books cannot be read, all but `state` is as last read.
+    audit, of the days before `audited_before`; None: not audited yet. `read_on` is the UTC day of the summary. When the books
+    cannot be read, all but `state` is as last read.
     """
 
     terms: Mapping[str, tuple[Contract, ...]]
     state: BillingState
     summary: BillingSummary | None = None
-    findings: tuple[Finding, ...] = ()
+    findings: tuple[Finding, ...] | None = None
     audited_before: date | None = None
     read_on: date | None = None
 
@@ -35,14 +40,14 @@ class PoolBooks:
 class Books:
     """The newest reading of every pool, and what billing said last for every account.
 
-    A cache: a restart reads again, and until a pool has been read no new order of it is accepted. `closed_on` is the UTC day
-    on which days were closed last.
+    A cache: a restart reads again, and until a pool has been read no new order of it is accepted. It also knows who found
+    something due, and whether a close that began after that has tried it: only then is it missing (ADR 0069).
     """
 
     _pools: dict[PoolName, PoolBooks] = field(default_factory=dict)
     _failures: dict[str, str] = field(default_factory=dict)
-    _awaiting: set[PoolName] = field(default_factory=set)
-    closed_on: date | None = None
+    _due: dict[Key, Due] = field(default_factory=dict)
+    _awaiting: dict[Key, Due] = field(default_factory=dict)
 
     def post(self, pool: PoolName, reading: PoolBooks) -> bool:
         """Whether that is news."""
@@ -56,16 +61,27 @@ class Books:
 
     def forget(self, pool: PoolName) -> None:
         self._pools.pop(pool, None)
+        self.awaits_close(Key(AGREEMENTS, pool.namespace, pool.name), frozenset())
 
-    def await_close(self, pool: PoolName) -> None:
-        """The pool is to be read again when days have been closed."""
-        self._awaiting.add(pool)
+    def awaits_close(self, who: Key, due: Due) -> bool:
+        """Whether a close has yet to try what is due of it; it is to be read again after that. What a close has tried in vain
+        is waited for no longer, until something else is due."""
+        if self._due.get(who, frozenset()) != due:
+            self._due[who] = self._awaiting[who] = due
+        if not due:
+            self._due.pop(who, None)
+            self._awaiting.pop(who, None)
+        return who in self._awaiting
 
-    def closed(self, today: date) -> set[PoolName]:
-        """Note that all days before `today` have been tried; the pools that waited for it."""
-        self.closed_on = today
-        awaiting, self._awaiting = self._awaiting, set()
-        return awaiting
+    def awaiting(self) -> Mapping[Key, Due]:
+        """Who waits for the close that begins now."""
+        return dict(self._awaiting)
+
+    def closed(self, served: Mapping[Key, Due]) -> None:
+        """That close has tried everything. Who has found something else to be due meanwhile waits for the next."""
+        for who, due in served.items():
+            if self._awaiting.get(who) == due:
+                del self._awaiting[who]
 
     def failed(self, account: str, failure: str) -> bool:
         """Note what billing said for an account, empty after a success; whether that is news."""

@@ -1,7 +1,8 @@
 """Closes days and months for all contracts, whether their objects are still there or not (behaviour.md M2, M5, M6, M9).
 
 Days first, page by page, then the months that are over: so what a month's invoice shows is what was posted of it. One
-contract that cannot be closed stops no other. Whatever is interrupted is begun anew: what stands in the books stays.
+contract, or one account's month, that cannot be closed stops no other. Whatever is interrupted is begun anew: what stands
+in the books stays.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ from reserved_capacity.domain.tokens.lots import ReservationName
 from reserved_capacity.domain.tokens.prices import UnitPrices
 from reserved_capacity.ledger_ports import (
     PAGE,
+    AccountBooks,
     ClosedMonth,
     IssuedInvoice,
     Ledger,
@@ -56,15 +58,17 @@ async def reconcile(context: Context, billing: Billing, _key: Key) -> datetime:
     """Returns the next midnight, at which another day is over."""
     now = context.clock.now()
     run = _Run(billing, now)
+    awaiting = billing.books.awaiting()
     await billing.ledger.begin_close(run.today)
     await run.post_days()
     await run.post_lots()
+    billing.books.closed(awaiting)
+    pools = {Key(AGREEMENTS, each.namespace, each.name) for each in run.pools}
+    reservations = {Key(TOKENS, each.namespace, each.name) for each in run.reservations}
+    for key in sorted(pools | reservations | awaiting.keys() | await _abandoned(context, billing)):
+        context.enqueue(key)
     await run.issue_prepayments()
     await run.close_months()
-    for pool in sorted(run.pools | billing.books.closed(run.today)):
-        context.enqueue(Key(AGREEMENTS, pool.namespace, pool.name))
-    for each in sorted(run.reservations | await _abandoned(context, billing)):
-        context.enqueue(Key(TOKENS, each.namespace, each.name))
     backlog = await billing.ledger.backlog()
     billing.lagging(backlog)
     for account in sorted({each.account for each in backlog if each.pending}):
@@ -72,11 +76,13 @@ async def reconcile(context: Context, billing: Billing, _key: Key) -> datetime:
     return midnight_after(now)
 
 
-async def _abandoned(context: Context, billing: Billing) -> set[ReservationName]:
+async def _abandoned(context: Context, billing: Billing) -> set[Key]:
     """Reservations with lots that have no end and no object: it went while nobody looked (T2)."""
-    endless = {lot.reservation for lot in await billing.ledger.lots() if lot.ends_on is None}
-    refs = {each: Ref(TOKEN_UNIT_RESERVATIONS, each.namespace, each.name) for each in endless}
-    return {each for each, ref in refs.items() if context.store.get(ref) is None}
+    return {
+        Key(TOKENS, each.namespace, each.name)
+        for each in await billing.ledger.endless_reservations()
+        if context.store.get(Ref(TOKEN_UNIT_RESERVATIONS, each.namespace, each.name)) is None
+    }
 
 
 @dataclass(slots=True)
@@ -215,17 +221,24 @@ class _Run:
     async def close_months(self) -> None:
         for books in await self.ledger.books():
             closed = Month.of(books.closed.month) if books.closed is not None else None
-            for month in months_to_close(books.first_day, closed, self.now):
-                through = await self.ledger.position(books.account)
-                rows = [
-                    entry.transaction
-                    async for entry in self.ledger.uninvoiced(books.account, books.currency, month.end, through=through)
-                ]
-                invoice = monthly_invoice(books.account, books.currency, month, rows)
-                await self.ledger.close_month(
-                    ClosedMonth(books.account, books.currency, month.start, through),
-                    _issued(invoice) if invoice is not None else None,
-                )
+            months = months_to_close(books.first_day, closed, self.now)
+            try:
+                for month in months:
+                    await self._close_month(books, month)
+            except LedgerRefused as error:  # a later month must not be closed before this one
+                log.error("month not closed", account=books.account, currency=books.currency, error=str(error))
+
+    async def _close_month(self, books: AccountBooks, month: Month) -> None:
+        through = await self.ledger.position(books.account)
+        rows = [
+            entry.transaction
+            async for entry in self.ledger.uninvoiced(books.account, books.currency, month.end, through=through)
+        ]
+        invoice = monthly_invoice(books.account, books.currency, month, rows)
+        await self.ledger.close_month(
+            ClosedMonth(books.account, books.currency, month.start, through),
+            _issued(invoice) if invoice is not None else None,
+        )
 
 
 def _issued(invoice: Invoice) -> IssuedInvoice:

@@ -43,16 +43,20 @@ def with_billing(status: CommitmentStatus, summary: BillingSummary | None, books
 def billing_conditions(
     books: PoolBooks | None, before: Sequence[Condition], now: datetime
 ) -> tuple[ConditionValue, ...]:
-    """What was said `before` stands until the books have been read: a restart is no news (I8)."""
+    """What was said `before` stands until the books have been read, and audited: a restart is no news (I8)."""
     if books is None:
-        return tuple(
-            ConditionValue(each.type, each.status, each.reason, each.message, each.last_transition_time)
-            for each in before
-            if each.type in BILLING_CONDITIONS
-        )
-    current = billing_current(books.state, now=now)
-    return (
-        (current, ledger_balanced(books.findings))
-        if books.summary is not None or not books.state.books_failure
-        else (current,)
+        return _said_before(before)
+    said = (
+        [each for each in _said_before(before) if each.type == "LedgerBalanced"]
+        if books.findings is None
+        else [ledger_balanced(books.findings)]
+    )
+    return (billing_current(books.state, now=now), *said)
+
+
+def _said_before(before: Sequence[Condition]) -> tuple[ConditionValue, ...]:
+    return tuple(
+        ConditionValue(each.type, each.status, each.reason, each.message, each.last_transition_time)
+        for each in before
+        if each.type in BILLING_CONDITIONS
     )

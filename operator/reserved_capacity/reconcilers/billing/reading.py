@@ -1,15 +1,21 @@
-"""Reads out what the books say of one pool, and audits what was posted since the last look (behaviour.md I5, M7)."""
+"""Reads out what the books say of one pool, and audits what was posted since the last look (behaviour.md I5, M7).
+
+What no close has tried yet is not missing: the books may have learnt of it after the close of the day (ADR 0069). So nothing is
+judged before that, and nobody is halted, nor reported again.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
+
+import structlog
 
 from reserved_capacity.api.computeunitpool import ComputeUnitPool
 from reserved_capacity.domain.billing.audit import AuditedBooks, Finding, audit
 from reserved_capacity.domain.billing.billing_conditions import BillingState
-from reserved_capacity.domain.billing.charges import next_due
+from reserved_capacity.domain.billing.charges import DAY, next_due
 from reserved_capacity.domain.billing.contracts import Contract
 from reserved_capacity.domain.billing.posted import PostedContract
 from reserved_capacity.domain.billing.pricing import PriceHistory, charged_until
@@ -17,11 +23,23 @@ from reserved_capacity.domain.billing.summary import Reported, summarize
 from reserved_capacity.domain.terms import start_of
 from reserved_capacity.domain.units import cu_of
 from reserved_capacity.ledger_ports import Lag, Ledger, PoolName, TermId
-from reserved_capacity.reconcilers.billing.board import Billing, PoolBooks
+from reserved_capacity.queue import Key
+from reserved_capacity.reconcilers.billing.board import AGREEMENTS, Billing, Due, PoolBooks
 from reserved_capacity.snapshot import holdings_of
+
+log = structlog.get_logger(__name__)
 
 AUDITED = timedelta(days=62)
 """How far back a day's audit looks: this month and the one before. `kubectl reserved ledger` audits whole terms."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """`awaits_close`: days are due that no close has tried yet. `released`: rows that were held are to be reported."""
+
+    books: PoolBooks
+    awaits_close: bool
+    released: bool
 
 
 async def read_books(
@@ -30,21 +48,22 @@ async def read_books(
     terms: Mapping[str, tuple[Contract, ...]],
     history: PriceHistory,
     now: datetime,
-) -> PoolBooks:
+) -> Reading:
     ledger, today = billing.ledger, now.astimezone(UTC).date()
     own = [each for several in terms.values() for each in several if each.account == pool.spec.account]
     posted = await ledger.posted([TermId(each.commitment, each.number) for each in own])
-    state = await _state(billing, pool.spec.account, posted, today)
+    due = _due(posted, today)
+    awaits_close = billing.books.awaits_close(Key(AGREEMENTS, pool.namespace, pool.name), due)
+    state = await billing_state(billing, pool.spec.account, due)
     before = billing.books.of(PoolName(pool.namespace, pool.name))
+    findings = before.findings if before is not None else None
     audited = max((each.posted.last_charged for each in posted if each.posted.last_charged), default=None)
-    to_be_closed = state.unposted_days and billing.books.closed_on != today  # what is missing is on its way
-    if to_be_closed or (before is not None and before.audited_before == audited and not state.unposted_days):
-        findings = before.findings if before is not None else ()
-    else:
-        wanted = audited or state.unposted_days
-        findings = await _audit(ledger, pool.spec.account, terms, today) if wanted else ()
-    await _halt_or_resume(billing, own, findings, now)
-    return PoolBooks(
+    released = False
+    if not awaits_close:
+        if findings is None or due or before is None or before.audited_before != audited:
+            findings = await _audit(ledger, pool.spec.account, terms, today) if audited or due else ()
+        released = await _halt_or_resume(billing, own, findings, now)
+    books = PoolBooks(
         terms=terms,
         state=state,
         summary=summarize(
@@ -57,25 +76,25 @@ async def read_books(
             today=today,
         ),
         findings=findings,
-        audited_before=audited,
+        audited_before=audited if not awaits_close else before.audited_before if before is not None else None,
         read_on=today,
     )
+    return Reading(books, awaits_close, released)
 
 
-async def _state(billing: Billing, account: str, posted: Sequence[PostedContract], today: date) -> BillingState:
-    unposted, oldest = 0, None
+def _due(posted: Sequence[PostedContract], today: date) -> Due:
+    found = set()
     for each in posted:
-        due, end = next_due(each.contract, posted_through=each.posted.through), charged_until(each.contract)
-        if due is not None and end is not None and due <= start_of(min(today, end)):
-            unposted += (min(today, end) - due.date()).days + 1
-            oldest = min(oldest or due, due)
-    return await billing_state(billing, account, unposted_days=unposted, oldest_due_at=oldest)
+        at, end = next_due(each.contract, posted_through=each.posted.through), charged_until(each.contract)
+        if at is not None and end is not None and at <= start_of(min(today, end)):
+            name = f"{each.contract.commitment}/{each.contract.number}"
+            found.add((name, at.date() - DAY, min(today, end) - DAY))
+    return frozenset(found)
 
 
-async def billing_state(
-    billing: Billing, account: str, *, unposted_days: int, oldest_due_at: datetime | None
-) -> BillingState:
+async def billing_state(billing: Billing, account: str, due: Due) -> BillingState:
     """What an account's objects say of billing: their own days that are due, and what the account has not delivered."""
+    first = min((day for _, day, _ in due), default=None)
     lags = await billing.ledger.backlog(account=account)
     lag = lags[0] if lags else Lag(account, 0, None, 0)
     return BillingState(
@@ -83,8 +102,8 @@ async def billing_state(
         pending_rows=lag.pending,
         oldest_pending_at=lag.oldest,
         failure=billing.books.failure_of(account),
-        unposted_days=unposted_days,
-        oldest_due_at=oldest_due_at,
+        unposted_days=sum((last - day).days + 1 for _, day, last in due),
+        oldest_due_at=start_of(first + DAY) if first is not None else None,
     )
 
 
@@ -122,15 +141,20 @@ async def _audited(ledger: Ledger, commitment: str, known: Sequence[Contract], t
 
 async def _halt_or_resume(
     billing: Billing, contracts: Sequence[Contract], findings: Sequence[Finding], now: datetime
-) -> None:
-    """A commitment whose books do not balance is not reported, until they do; all others are (M4)."""
+) -> bool:
+    """A commitment whose books do not balance is not reported, until they do; all others are (M4). Whether one is again."""
     wrong = {finding.key.split("/")[0]: finding.message for finding in findings}
     halted = {each.contract for each in await billing.ledger.halts()}
+    released = False
     for commitment in sorted({each.commitment for each in contracts}):
         if commitment in wrong and commitment not in halted:
+            log.error("contract halted", contract=commitment, why=wrong[commitment])
             await billing.ledger.halt(commitment, wrong[commitment], now=now)
         elif commitment in halted and commitment not in wrong:
             await billing.ledger.resume(commitment)
+            log.info("contract resumed", contract=commitment)
+            released = True
+    return released
 
 
 def unreadable(before: PoolBooks | None, billing: Billing, failure: str) -> PoolBooks:

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime
 
 from reserved_capacity.api.modeloffering import ModelOffering
 from reserved_capacity.api.pricebook import PriceBook
 from reserved_capacity.api.tokenunitreservation import TokenUnitReservation
 from reserved_capacity.domain.billing.billing_conditions import BillingState, late_at
 from reserved_capacity.domain.reasons.tokens import TokensAccepted
-from reserved_capacity.domain.terms import midnight_after, start_of
+from reserved_capacity.domain.terms import midnight_after
 from reserved_capacity.domain.tokens.charges import PostedLot, charged_days
 from reserved_capacity.domain.tokens.lots import Direction, Lot, ReservationName, billing_start, day_of
 from reserved_capacity.domain.tokens.orders import Buyer, UnitTerms, plan_end, plan_orders
@@ -24,7 +24,7 @@ from reserved_capacity.domain.tokens.token_conditions import TokenRefusal
 from reserved_capacity.ledger_ports import LedgerError
 from reserved_capacity.ports import PRICE_BOOKS, TOKEN_UNIT_RESERVATIONS, Ref
 from reserved_capacity.queue import Key
-from reserved_capacity.reconcilers.billing.board import CLOSE, Billing
+from reserved_capacity.reconcilers.billing.board import CLOSE, Billing, Due
 from reserved_capacity.reconcilers.billing.reading import billing_state
 from reserved_capacity.reconcilers.context import LIMITS, Context
 from reserved_capacity.reconcilers.pinned import tell_notice
@@ -131,7 +131,7 @@ async def _agree(
         prices=prices,
         finding=finding,
         refusal=refusal,
-        state=await _state(billing, spec.account, posted, now),
+        state=await billing_state(billing, spec.account, _due(posted, day_of(now))),
         usage=context.usage.of(reservation.namespace, reservation.name),
     )
 
@@ -168,10 +168,9 @@ def _without_books(
     )
 
 
-async def _state(billing: Billing, account: str, posted: Sequence[PostedLot], now: datetime) -> BillingState:
-    unposted = [day for each in posted for day in charged_days(each.lot, each.posted.through, day_of(now))]
-    oldest = start_of(min(unposted) + timedelta(days=1)) if unposted else None
-    return await billing_state(billing, account, unposted_days=len(unposted), oldest_due_at=oldest)
+def _due(posted: Sequence[PostedLot], today: date) -> Due:
+    days = {each.lot.id: charged_days(each.lot, each.posted.through, today) for each in posted}
+    return frozenset((lot, min(due), max(due)) for lot, due in days.items() if due)
 
 
 def _market(context: Context, reservation: TokenUnitReservation, now: datetime) -> _Market:
