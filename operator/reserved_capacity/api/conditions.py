@@ -109,6 +109,7 @@ CONDITION_REASONS: Final[Mapping[Kind, Mapping[ConditionType, type[Reason]]]] = 
         _T.SERVICE_LEVEL_MET: reasons_tokens.ServiceLevelMet,
         _T.SNAPSHOT_SUPPORTED: reasons_instance.SnapshotSupported,
         _T.BILLING_CURRENT: reasons_pool.BillingCurrent,
+        _T.LEDGER_BALANCED: reasons_pool.LedgerBalanced,
     },
 }
 """The reasons each condition may carry. `Ready`, where not listed, takes the reason of the condition that decides it, and

@@ -59,6 +59,7 @@ TABLE = [
     (TOKENS, "ServiceLevelMet", "Met", "UptimeBelow LatencyBelow", "NotMeasured"),
     (TOKENS, "SnapshotSupported", "Preview Active Deprecated RetiringSoon", "Retired", ""),
     (TOKENS, "BillingCurrent", "Current NoSink", "SinkUnavailable", "CatchingUp"),
+    (TOKENS, "LedgerBalanced", "Balanced", "Mismatch", ""),
     (Kind.ACCELERATOR_CLASS, "Ready", "Ready", "NoNodes GpuCountMismatch", ""),
     (Kind.MODEL_OFFERING, "Valid", "Valid", "UnknownAcceleratorClass InstanceLargerThanNode", ""),
     (Kind.PRICE_BOOK, "Valid", "Valid", "UnknownOffering PriceGap", ""),

@@ -53,6 +53,7 @@ REASONS: dict[Kind, dict[str, type[Reason]]] = {
         "ServiceLevelMet": tokens.ServiceLevelMet,
         "SnapshotSupported": instance.SnapshotSupported,
         "BillingCurrent": pool.BillingCurrent,
+        "LedgerBalanced": pool.LedgerBalanced,
     },
 }
 EVERY_REASON = [

@@ -1,4 +1,4 @@
-"""Reasons of ComputeUnitPool; `BillingCurrent` also stands on TokenUnitReservation."""
+"""Reasons of ComputeUnitPool; `BillingCurrent` and `LedgerBalanced` also stand on TokenUnitReservation."""
 
 from reserved_capacity.domain.reasons.base import FALSE, TRUE, UNKNOWN, Reason
 
@@ -137,7 +137,7 @@ class BillingCurrent(Reason):
 
 
 class LedgerBalanced(Reason):
-    """ComputeUnitPool, condition LedgerBalanced."""
+    """ComputeUnitPool and TokenUnitReservation, condition LedgerBalanced. It never makes Ready False."""
 
     BALANCED = "Balanced", TRUE, "Debits equal credits and every charged day has exactly one charge."
     MISMATCH = (

@@ -36,6 +36,14 @@ class PoolBooks:
     read_on: date | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Audit:
+    """What the last audit of a reservation's lots found, and how far each of them was posted then."""
+
+    findings: tuple[Finding, ...]
+    posted: frozenset[tuple[str, date | None]]
+
+
 @dataclass(slots=True)
 class Books:
     """The newest reading of every pool, and what billing said last for every account.
@@ -45,6 +53,7 @@ class Books:
     """
 
     _pools: dict[PoolName, PoolBooks] = field(default_factory=dict)
+    _audits: dict[Key, Audit] = field(default_factory=dict)
     _failures: dict[str, str] = field(default_factory=dict)
     _due: dict[Key, Due] = field(default_factory=dict)
     _awaiting: dict[Key, Due] = field(default_factory=dict)
@@ -62,6 +71,16 @@ class Books:
     def forget(self, pool: PoolName) -> None:
         self._pools.pop(pool, None)
         self.awaits_close(Key(AGREEMENTS, pool.namespace, pool.name), frozenset())
+
+    def audit_of(self, reservation: Key) -> Audit | None:
+        """None: not audited yet."""
+        return self._audits.get(reservation)
+
+    def keep_audit(self, reservation: Key, audit: Audit | None) -> None:
+        if audit is None:
+            self._audits.pop(reservation, None)
+        else:
+            self._audits[reservation] = audit
 
     def awaits_close(self, who: Key, due: Due) -> bool:
         """Whether a close has yet to try what is due of it; it is to be read again after that. What a close has tried in vain

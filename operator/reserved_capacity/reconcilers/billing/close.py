@@ -7,14 +7,14 @@ in the books stays.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 
 import structlog
 
 from reserved_capacity.domain.billing.charges import plan_days
-from reserved_capacity.domain.billing.contracts import Contract, Payment
+from reserved_capacity.domain.billing.contracts import Payment
 from reserved_capacity.domain.billing.intervals import Interval
 from reserved_capacity.domain.billing.invoice_document import document_of
 from reserved_capacity.domain.billing.invoices import (
@@ -29,7 +29,6 @@ from reserved_capacity.domain.billing.posted import DueContract
 from reserved_capacity.domain.billing.pricing import PriceHistory
 from reserved_capacity.domain.terms import midnight_after, start_of
 from reserved_capacity.domain.tokens.charges import plan_lot_days
-from reserved_capacity.domain.tokens.lots import ReservationName
 from reserved_capacity.domain.tokens.prices import UnitPrices
 from reserved_capacity.ledger_ports import (
     PAGE,
@@ -38,7 +37,6 @@ from reserved_capacity.ledger_ports import (
     IssuedInvoice,
     Ledger,
     LedgerRefused,
-    PoolName,
     TermId,
 )
 from reserved_capacity.ports import TOKEN_UNIT_RESERVATIONS, Ref
@@ -63,9 +61,7 @@ async def reconcile(context: Context, billing: Billing, _key: Key) -> datetime:
     await run.post_days()
     await run.post_lots()
     billing.books.closed(awaiting)
-    pools = {Key(AGREEMENTS, each.namespace, each.name) for each in run.pools}
-    reservations = {Key(TOKENS, each.namespace, each.name) for each in run.reservations}
-    for key in sorted(pools | reservations | awaiting.keys() | await _abandoned(context, billing)):
+    for key in sorted(run.told | awaiting.keys() | await _abandoned(context, billing)):
         context.enqueue(key)
     await run.issue_prepayments()
     await run.close_months()
@@ -85,14 +81,22 @@ async def _abandoned(context: Context, billing: Billing) -> set[Key]:
     }
 
 
+@dataclass(frozen=True, slots=True)
+class _Planned:
+    """Rows of one contract (a commitment or a lot), and who is told that they stand."""
+
+    contract: str
+    owner: Key
+    rows: tuple[Transaction, ...]
+
+
 @dataclass(slots=True)
 class _Run:
-    """One pass over the books: `pools` and `reservations` are those for which something was posted."""
+    """One pass over the books: `told` are those for whom something was posted, or could not be."""
 
     billing: Billing
     now: datetime
-    pools: set[PoolName] = field(default_factory=set)
-    reservations: set[ReservationName] = field(default_factory=set)
+    told: set[Key] = field(default_factory=set)
     _histories: dict[str, PriceHistory] = field(default_factory=dict)
 
     @property
@@ -116,48 +120,19 @@ class _Run:
 
     async def _post_page(self, page: Sequence[DueContract]) -> None:
         provisioned = await self._provisioned(page)
-        planned: list[tuple[Contract, tuple[Transaction, ...]]] = []
-        count = 0
+        planned: list[_Planned] = []
         for each in page:
-            history = await self._history(each.contract.price_book)
+            contract = each.contract
             rows = plan_days(
-                each.contract,
-                history,
+                contract,
+                await self._history(contract.price_book),
                 posted_through=each.posted_through,
                 today=self.today,
-                provisioned=provisioned.get(each.contract.commitment, ()),
+                provisioned=provisioned.get(contract.commitment, ()),
             )
-            if rows:
-                planned.append((each.contract, rows))
-                count += len(rows)
-            if count >= ROWS_AT_ONCE:
-                await self._append_planned(planned)
-                planned, count = [], 0
+            owner = Key(AGREEMENTS, contract.namespace, contract.pool)
+            planned = await self._posted(planned, _Planned(contract.commitment, owner, rows))
         await self._append_planned(planned)
-
-    async def _append_planned(self, planned: Sequence[tuple[Contract, tuple[Transaction, ...]]]) -> None:
-        try:
-            await self._append([contract for contract, _ in planned], [row for _, rows in planned for row in rows])
-        except LedgerRefused:
-            for contract, rows in planned:
-                await self._append_alone(contract, rows)
-
-    async def _append_alone(self, contract: Contract, rows: Sequence[Transaction]) -> None:
-        try:
-            await self._append([contract], rows)
-        except LedgerRefused as error:
-            log.error("contract halted", contract=contract.commitment, error=str(error))
-            await self.ledger.halt(contract.commitment, str(error), now=self.now)
-            self.pools.add(PoolName(contract.namespace, contract.pool))
-
-    async def _append(self, contracts: Iterable[Contract], rows: Sequence[Transaction]) -> None:
-        if not rows:
-            return
-        for entry in await self.ledger.append(rows, now=self.now):
-            row = entry.transaction
-            if row.kind is EntryKind.CHARGE:
-                self.billing.charged(row.account, row.currency, row.amount_minor)
-        self.pools |= {PoolName(contract.namespace, contract.pool) for contract in contracts}
 
     async def post_lots(self) -> None:
         """Of token units, in the same way: lot by lot, page by page (T1)."""
@@ -165,20 +140,51 @@ class _Run:
         after = ""
         while True:
             page = await self.ledger.due_lots(self.today, after=after, limit=PAGE)
-            rows: list[Transaction] = []
+            planned: list[_Planned] = []
             for each in page:
-                book = each.lot.price_book
+                lot, book = each.lot, each.lot.price_book
                 if book not in prices:
                     prices[book] = UnitPrices(await self.ledger.unit_prices(book))
-                rows += plan_lot_days(each.lot, prices[book], posted_through=each.posted_through, today=self.today)
-                self.reservations.add(each.lot.reservation)
-                if len(rows) >= ROWS_AT_ONCE:
-                    await self._append((), rows)
-                    rows = []
-            await self._append((), rows)
+                rows = plan_lot_days(lot, prices[book], posted_through=each.posted_through, today=self.today)
+                owner = Key(TOKENS, lot.reservation.namespace, lot.reservation.name)
+                planned = await self._posted(planned, _Planned(lot.id, owner, rows))
+            await self._append_planned(planned)
             if len(page) < PAGE:
                 return
             after = page[-1].lot.id
+
+    async def _posted(self, planned: Sequence[_Planned], more: _Planned) -> list[_Planned]:
+        """What of it still waits to be posted: all, until there is enough for a transaction."""
+        waiting = [*planned, more] if more.rows else list(planned)
+        if sum(len(each.rows) for each in waiting) < ROWS_AT_ONCE:
+            return waiting
+        await self._append_planned(waiting)
+        return []
+
+    async def _append_planned(self, planned: Sequence[_Planned]) -> None:
+        try:
+            await self._append(planned)
+        except LedgerRefused:
+            for each in planned:
+                await self._append_alone(each)
+
+    async def _append_alone(self, planned: _Planned) -> None:
+        try:
+            await self._append([planned])
+        except LedgerRefused as error:
+            log.error("contract halted", contract=planned.contract, error=str(error))
+            await self.ledger.halt(planned.contract, str(error), now=self.now)
+            self.told.add(planned.owner)
+
+    async def _append(self, planned: Sequence[_Planned]) -> None:
+        rows = [row for each in planned for row in each.rows]
+        if not rows:
+            return
+        for entry in await self.ledger.append(rows, now=self.now):
+            row = entry.transaction
+            if row.kind is EntryKind.CHARGE:
+                self.billing.charged(row.account, row.currency, row.amount_minor)
+        self.told |= {each.owner for each in planned}
 
     async def _history(self, price_book: str) -> PriceHistory:
         if price_book not in self._histories:

@@ -7,6 +7,7 @@ from datetime import datetime
 
 from reserved_capacity.api.conditions import Condition
 from reserved_capacity.api.poolstatus import Charged, CommitmentPrice, CommitmentStatus, PoolBilling
+from reserved_capacity.domain.billing.audit import Finding
 from reserved_capacity.domain.billing.billing_conditions import BILLING_CONDITIONS, billing_current, ledger_balanced
 from reserved_capacity.domain.billing.summary import BillingSummary
 from reserved_capacity.domain.conditions import ConditionValue
@@ -46,12 +47,14 @@ def billing_conditions(
     """What was said `before` stands until the books have been read, and audited: a restart is no news (I8)."""
     if books is None:
         return _said_before(before)
-    said = (
-        [each for each in _said_before(before) if each.type == "LedgerBalanced"]
-        if books.findings is None
-        else [ledger_balanced(books.findings)]
-    )
-    return (billing_current(books.state, now=now), *said)
+    return (billing_current(books.state, now=now), *balanced(books.findings, before))
+
+
+def balanced(findings: tuple[Finding, ...] | None, before: Sequence[Condition]) -> tuple[ConditionValue, ...]:
+    """What the audit says; what was said `before`, if it has not been made yet."""
+    if findings is None:
+        return tuple(each for each in _said_before(before) if each.type == "LedgerBalanced")
+    return (ledger_balanced(findings),)
 
 
 def _said_before(before: Sequence[Condition]) -> tuple[ConditionValue, ...]:

@@ -6,7 +6,7 @@ judged before that, and nobody is halted, nor reported again.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
 
@@ -62,7 +62,7 @@ async def read_books(
     if not awaits_close:
         if findings is None or due or before is None or before.audited_before != audited:
             findings = await _audit(ledger, pool.spec.account, terms, today) if audited or due else ()
-        released = await _halt_or_resume(billing, own, findings, now)
+        released = await halt_or_resume(billing, {each.commitment for each in own}, findings, now)
     books = PoolBooks(
         terms=terms,
         state=state,
@@ -139,20 +139,21 @@ async def _audited(ledger: Ledger, commitment: str, known: Sequence[Contract], t
     return audit(books, through=today - timedelta(days=1))
 
 
-async def _halt_or_resume(
-    billing: Billing, contracts: Sequence[Contract], findings: Sequence[Finding], now: datetime
+async def halt_or_resume(
+    billing: Billing, contracts: Collection[str], findings: Sequence[Finding], now: datetime
 ) -> bool:
-    """A commitment whose books do not balance is not reported, until they do; all others are (M4). Whether one is again."""
+    """A commitment or lot whose books do not balance is not reported, until they do; all others are (M4). Whether one is
+    again."""
     wrong = {finding.key.split("/")[0]: finding.message for finding in findings}
     halted = {each.contract for each in await billing.ledger.halts()}
     released = False
-    for commitment in sorted({each.commitment for each in contracts}):
-        if commitment in wrong and commitment not in halted:
-            log.error("contract halted", contract=commitment, why=wrong[commitment])
-            await billing.ledger.halt(commitment, wrong[commitment], now=now)
-        elif commitment in halted and commitment not in wrong:
-            await billing.ledger.resume(commitment)
-            log.info("contract resumed", contract=commitment)
+    for contract in sorted(contracts):
+        if contract in wrong and contract not in halted:
+            log.error("contract halted", contract=contract, why=wrong[contract])
+            await billing.ledger.halt(contract, wrong[contract], now=now)
+        elif contract in halted and contract not in wrong:
+            await billing.ledger.resume(contract)
+            log.info("contract resumed", contract=contract)
             released = True
     return released
 

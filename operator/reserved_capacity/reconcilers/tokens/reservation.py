@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, date, datetime
+from datetime import UTC, datetime
 
 from reserved_capacity.api.modeloffering import ModelOffering
 from reserved_capacity.api.pricebook import PriceBook
@@ -16,7 +16,6 @@ from reserved_capacity.api.tokenunitreservation import TokenUnitReservation
 from reserved_capacity.domain.billing.billing_conditions import BillingState, late_at
 from reserved_capacity.domain.reasons.tokens import TokensAccepted
 from reserved_capacity.domain.terms import midnight_after
-from reserved_capacity.domain.tokens.charges import PostedLot, charged_days
 from reserved_capacity.domain.tokens.lots import Direction, Lot, ReservationName, billing_start, day_of
 from reserved_capacity.domain.tokens.orders import Buyer, UnitTerms, plan_end, plan_orders
 from reserved_capacity.domain.tokens.prices import UnitPrice, UnitPrices
@@ -24,10 +23,11 @@ from reserved_capacity.domain.tokens.token_conditions import TokenRefusal
 from reserved_capacity.ledger_ports import LedgerError
 from reserved_capacity.ports import PRICE_BOOKS, TOKEN_UNIT_RESERVATIONS, Ref
 from reserved_capacity.queue import Key
-from reserved_capacity.reconcilers.billing.board import CLOSE, Billing, Due
+from reserved_capacity.reconcilers.billing.board import CLOSE, DELIVERY, Billing
 from reserved_capacity.reconcilers.billing.reading import billing_state
 from reserved_capacity.reconcilers.context import LIMITS, Context
 from reserved_capacity.reconcilers.pinned import tell_notice
+from reserved_capacity.reconcilers.tokens.audit import forget, read_lots
 from reserved_capacity.reconcilers.tokens.reservation_report import ReservationReport, next_moment, status_of
 from reserved_capacity.snapshot.parsing import parse_offering
 from reserved_capacity.snapshot.tokens import claim_id, parse_reservation, unit_price_in_force
@@ -52,6 +52,7 @@ async def reconcile(context: Context, billing: Billing, key: Key) -> datetime | 
     ref, now = Ref(TOKEN_UNIT_RESERVATIONS, key.namespace, key.name), context.clock.now()
     observed, reservation = context.store.get(ref), parse_reservation(context.store, key.namespace, key.name)
     if observed is None or reservation is None:
+        forget(billing, ReservationName(key.namespace, key.name))
         await _end(context, billing, ReservationName(key.namespace, key.name), now)
         return None
     market = _market(context, reservation, now)
@@ -123,7 +124,11 @@ async def _agree(
     began = _begun(tuple(lots.values()), name, counting, now)
     if began:
         lots |= {lot.id: lot for lot in await ledger.register_lots(began)}
-    posted = await ledger.posted_lots(sorted(lots))
+    reading = await read_lots(billing, name, await ledger.posted_lots(sorted(lots)), now)
+    if reading.awaits_close:
+        context.enqueue(Key(CLOSE, "", ""))
+    if reading.released:
+        context.enqueue(Key(DELIVERY, "", spec.account))
     return ReservationReport(
         reservation=reservation,
         offering=market.offering,
@@ -131,7 +136,8 @@ async def _agree(
         prices=prices,
         finding=finding,
         refusal=refusal,
-        state=await billing_state(billing, spec.account, _due(posted, day_of(now))),
+        state=await billing_state(billing, spec.account, reading.due),
+        findings=reading.findings,
         usage=context.usage.of(reservation.namespace, reservation.name),
     )
 
@@ -166,11 +172,6 @@ def _without_books(
         state=BillingState(billing.sink_name, books_failure=failure),
         usage=context.usage.of(reservation.namespace, reservation.name),
     )
-
-
-def _due(posted: Sequence[PostedLot], today: date) -> Due:
-    days = {each.lot.id: charged_days(each.lot, each.posted.through, today) for each in posted}
-    return frozenset((lot, min(due), max(due)) for lot, due in days.items() if due)
 
 
 def _market(context: Context, reservation: TokenUnitReservation, now: datetime) -> _Market:

@@ -16,6 +16,7 @@ from reserved_capacity.api.tokenunitreservation import (
     TokenUsage,
 )
 from reserved_capacity.api.tokenunitreservation import Lot as LotStatus
+from reserved_capacity.domain.billing import audit
 from reserved_capacity.domain.billing.billing_conditions import BillingState, billing_current
 from reserved_capacity.domain.conditions import ConditionValue, condition
 from reserved_capacity.domain.reasons.tokens import CapacityBacked, LimitPublished
@@ -32,6 +33,7 @@ from reserved_capacity.domain.tokens.token_conditions import (
     tokens_accepted,
 )
 from reserved_capacity.gateway.usage import Usage
+from reserved_capacity.reconcilers.billing.pool_status import balanced
 from reserved_capacity.reconcilers.context import condition_list
 from reserved_capacity.reconcilers.pinned import snapshot_conditions
 from reserved_capacity.reconcilers.tokens.board import Finding
@@ -42,7 +44,8 @@ from reserved_capacity.snapshot.tokens import claim_id
 @dataclass(frozen=True, slots=True)
 class ReservationReport:
     """What one pass found out. `lots` None: the books cannot be read, and the status keeps what it says of them.
-    `finding` None: the offering was not planned yet; `usage` None: nothing new was measured."""
+    `finding` None: the offering was not planned yet; `usage` None: nothing new was measured; `findings` None: the books were
+    not audited yet."""
 
     reservation: TokenUnitReservation
     offering: ModelOffering | None
@@ -52,6 +55,7 @@ class ReservationReport:
     refusal: TokenRefusal | None
     state: BillingState
     usage: Usage | None = None
+    findings: tuple[audit.Finding, ...] | None = None
 
     @property
     def pinned(self) -> PinnedSnapshot | None:
@@ -79,6 +83,7 @@ def status_of(report: ReservationReport, now: datetime) -> TokenUnitReservationS
         *own,
         *snapshot_conditions(report.pinned, now),
         billing_current(report.state, now=now),
+        *balanced(report.findings, before.conditions),
         ready(own, f"entitled to {summary}"),
     )
     generation = report.reservation.metadata.generation
