@@ -15,6 +15,7 @@ from datetime import datetime
 
 import structlog
 
+from reserved_capacity import turns
 from reserved_capacity.ledger_ports import BooksError
 from reserved_capacity.ports import (
     OUR_KINDS,
@@ -139,7 +140,7 @@ class Loop:
 
     async def reconcile(self, key: Key) -> None:
         """One turn of one key, that the caller has taken and lets go of. Raises nothing but cancellation."""
-        started = asyncio.get_running_loop().time()
+        started, turn = asyncio.get_running_loop().time(), turns.begin()
         outcome = "ok"
         try:
             await self._look_again(key)
@@ -148,6 +149,9 @@ class Loop:
             self.queue.forget(key)
         except ApiError as error:
             outcome = type(error).__name__
+            if turn.wrote:
+                # What is done is not done again: however many calls fail on the way, each such turn is nearer to the end.
+                self.queue.forget(key)
             self._try_again(key, error)
         except BooksError as error:
             outcome = type(error).__name__

@@ -7,6 +7,7 @@ two reconciles of one process, or of two, can be interleaved anywhere; a crash d
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import random
 import traceback
 from collections import deque
@@ -46,6 +47,11 @@ class Task:
     key: Key | None = None
     waits_for: asyncio.Future[Any] | None = None
     before: str = ""
+    context: contextvars.Context = field(default_factory=contextvars.copy_context)
+
+    def send(self) -> Any:
+        """To its next await, in its own context, as an event loop does."""
+        return self.context.run(self.coroutine.send, None)
 
     @property
     def ready(self) -> bool:
@@ -160,10 +166,10 @@ class Process:
 
     def run_on(self, task: Task) -> None:
         try:
-            at = task.coroutine.send(None)
+            at = task.send()
             task.before, task.waits_for = (at, None) if isinstance(at, str) else ("", at)
             while task.words == "start" and self.chance.random() < 0.9:
-                task.coroutine.send(None)
+                task.send()
         except (StopIteration, ApiError):
             self.tasks.remove(task)
             if task.key is not None:
@@ -172,7 +178,7 @@ class Process:
     def fails(self, task: Task, error: ApiError) -> None:
         """What it waits for answers with this."""
         try:
-            task.coroutine.throw(error)
+            task.context.run(task.coroutine.throw, error)
         except StopIteration:
             self.tasks.remove(task)
             assert task.key is not None, "the loop deals with the failures of its keys"

@@ -209,6 +209,52 @@ async def test_failures_in_a_row_wait_longer_and_longer(world: World) -> None:
     assert world.time > 30
 
 
+async def test_a_turn_that_wrote_something_before_it_failed_is_the_first_that_failed(world: World) -> None:
+    """Where single calls fail, a turn of many writes fails nearly always, and is nearer to its end each time."""
+    missing = [f"chat-{number}" for number in range(12)]
+
+    async def then(_key: Key) -> None:
+        if missing:
+            name = missing.pop()
+            await world.cluster.create(PODS, {"metadata": {"name": name, "namespace": "acme"}, "spec": {}})
+            raise Unavailable("the next call")
+
+    world.make()
+    world.loop.open()
+    world.then = then
+    for _ in range(13):
+        await world.turn()
+        world.time += world.queue.next_due_in() or 0
+    assert missing == []
+    assert world.queue.depth == 0
+    assert world.time < 13 * 0.1
+
+
+async def test_a_write_of_another_turn_is_no_progress_of_this_one(world: World) -> None:
+    """Two workers at a time: one writes, the other one only fails."""
+    world.make()
+    world.make("other")
+    world.loop.open()
+    both = asyncio.Barrier(2)
+
+    async def then(key: Key) -> None:
+        await both.wait()
+        if key != KEY:
+            await world.cluster.create(PODS, {"metadata": {"name": f"pod-{len(world.turns)}", "namespace": "acme"}})
+        await both.wait()
+        raise Unavailable("down")
+
+    world.then = then
+    for _ in range(8):
+        keys = [key for _ in range(2) if (key := world.queue.take()) is not None]
+        await asyncio.gather(*(world.loop.reconcile(key) for key in keys))
+        for key in keys:
+            world.queue.done(key)
+        world.time += 60
+    assert world.queue.failures(KEY) == 8
+    assert world.queue.failures(Key("instance", "acme", "other")) == 1
+
+
 async def test_the_object_of_a_failed_write_is_read_before_the_next_turn(world: World) -> None:
     obj = world.make()
     seen = Precondition(obj["metadata"]["uid"], obj["metadata"]["resourceVersion"])

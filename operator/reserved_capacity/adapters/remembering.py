@@ -10,6 +10,7 @@ import contextlib
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from reserved_capacity import turns
 from reserved_capacity.ports import (
     WATCHED,
     ApiError,
@@ -81,6 +82,7 @@ class RememberingCluster:
     def _about(self, ref: Ref) -> Iterator[None]:
         try:
             yield
+            turns.wrote()
         except ApiError as error:
             if error.ref is None:
                 error.ref = ref
