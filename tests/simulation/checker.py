@@ -180,6 +180,7 @@ class Checker(RecordRules):
         metadata = obj["metadata"]
         gone = event == "DELETED" or bool(metadata.get("deletionTimestamp"))
         spec, upgrade = obj["spec"], obj["spec"].get("upgrade") or {}
+        canary = upgrade.get("canary") or {}
         wish = Wish(
             int(metadata["resourceVersion"]),
             "" if gone else metadata["uid"],
@@ -189,6 +190,9 @@ class Checker(RecordRules):
             bool(upgrade.get("acceptBelowMinimum")),
             bool(upgrade.get("paused")),
             bool(spec.get("suspend")),
+            canary.get("instances", 1) if canary else 0,
+            canary.get("approval", "Manual"),
+            canary.get("approvedRollout", 0),
         )
         known = self._wishes.setdefault(place(obj), [])
         if not known or replace(known[-1], version=wish.version) != wish:

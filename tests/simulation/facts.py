@@ -29,6 +29,7 @@ class Held:
     uid: str = ""
     replaces: str = ""
     version: tuple[str, str] = ("", "")
+    since: str = ""
 
     def on(self, node: str) -> int:
         return self.blocks // len(self.nodes) if node in self.nodes else 0
@@ -78,6 +79,7 @@ def held_by(pool: JsonObject) -> tuple[Held, ...]:
             each.get("instanceUid", ""),
             each.get("replaces", ""),
             (each.get("snapshot", ""), each.get("profile", "default")),
+            each.get("since", ""),
         )
         for each in (pool.get("status") or {}).get("holdings") or ()
     )
@@ -97,6 +99,13 @@ class Rollout:
     lent: int
     vacated: tuple[str, ...]
     failed: bool
+    id: int = 0
+    canary_passed: bool = False
+
+    @property
+    def goes_on(self) -> bool:
+        """Forth, and not back, by its author's wish or after a failure."""
+        return self.state == "Running" and self.source != self.target
 
     @property
     def moving(self) -> bool:
@@ -116,9 +125,25 @@ def rollouts_of(pool: JsonObject) -> tuple[Rollout, ...]:
             each.get("borrowedComputeUnits", 0) // 100,
             tuple(each.get("vacated") or ()),
             "failure" in each,
+            each["id"],
+            bool(each.get("canaryPassed")),
         )
         for each in (pool.get("status") or {}).get("rollouts") or ()
     )
+
+
+def window_is_open(pool: JsonObject, at: datetime) -> bool:
+    """Of schedules that name a minute and one hour, or every so many, of every day; they last hours."""
+    window = pool["spec"].get("maintenanceWindow")
+    if not window:
+        return True
+    minute, hours, *rest = window["schedule"].split()
+    assert rest == ["*"] * 3, "this window is not one of the simulation's"
+    lasts = timedelta(hours=int(window["duration"].removesuffix("h")))
+    step = int(hours.removeprefix("*/")) if "/" in hours else 24
+    first = at.replace(hour=0 if "/" in hours else int(hours), minute=int(minute), second=0, microsecond=0)
+    opens = [first + timedelta(hours=step * number) for number in range(-24 // step, 24 // step + 1)]
+    return any(each <= at < each + lasts for each in opens)
 
 
 def lent_to(pool: JsonObject) -> int:

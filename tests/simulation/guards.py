@@ -134,6 +134,12 @@ ALONE: tuple[Guard, ...] = (
         "leak",
     ),
     Guard(
+        "confirmed gone: that holding, and not who has its name by now",
+        removals.instead(pool, "_still_gone", removals.whoever_has_its_name),
+        views.a_name_is_given_again_while_it_is_confirmed_gone,
+        "C7 pods",
+    ),
+    Guard(
         "foreign pods are listed before a claim (C11)",
         removals.instead(capacity, "_check_foreign_pods", removals.done),
         views.a_foreign_pod_was_never_seen,
@@ -283,6 +289,8 @@ ALONE: tuple[Guard, ...] = (
         "I3",
     ),
     Guard("a pause (S4)", removals.without_gate(gates._paused), rollouts.it_is_paused, "S4"),
+    Guard("a maintenance window (S4)", removals.without_gate(gates._window), rollouts.its_window_is_closed, "S4"),
+    Guard("a canary goes alone until it is approved (S4)", removals.no_canary(), rollouts.a_canary_goes_first, "S4"),
     Guard("what was borrowed goes back (S2)", removals.never_given_back(), rollouts.it_borrows, "C4"),
     Guard(
         "the progress deadline (S6)",

@@ -103,6 +103,11 @@ class Theatre:
         self._user()
         self.cluster.user_create(COMPUTE_UNIT_POOLS, pool_body(name, order or f"order-{name}", cu))
 
+    def window(self, pool: str, schedule: str, duration: str) -> None:
+        self._user()
+        window = {"schedule": schedule, "duration": duration}
+        self.cluster.user_patch(Ref(COMPUTE_UNIT_POOLS, NAMESPACE, pool), {"spec": {"maintenanceWindow": window}})
+
     def order_more(self, pool: str, cu: int) -> None:
         self._user()
         first = self.stored(COMPUTE_UNIT_POOLS, pool)["spec"]["commitments"]
@@ -146,9 +151,9 @@ class Theatre:
         body = {"metadata": {"name": "foreign", "namespace": "other"}, "spec": spec, "status": {"phase": "Running"}}
         self.cluster.user_create(PODS, body)
 
-    def time_goes_by_for_others(self) -> None:
+    def time_goes_by_for_others(self, versions: int = 20) -> None:
         """Versions pass that are of no concern: what is older counts as known (checker)."""
-        for number in range(20):
+        for number in range(versions):
             self.cluster.user_patch(Ref(PRICE_BOOKS, "", "usd"), {"metadata": {"labels": {"turn": str(number)}}})
 
     def delete(self, resource: Resource, name: str) -> None:

@@ -178,6 +178,14 @@ def released_unseen(*, pods: bool, member: bool) -> Removal:
     return instead(pool, "_confirmed_gone", confirmed)
 
 
+def whoever_has_its_name(_pool: object, gone: frozenset[tuple[str, Any]]) -> frozenset[str]:
+    return frozenset(member for member, _ in gone)
+
+
+def no_canary() -> Removal:
+    return instead(Walk, "under_canary", property(lambda _self: False))
+
+
 def plan_of(**changes: Any) -> Removal:
     """The pool's plan is made from a world with these fields replaced."""
     view_pool = pool_world.view_pool

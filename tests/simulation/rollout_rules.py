@@ -6,22 +6,30 @@ who has stopped serving, or what was asked for, within the last few changes; nor
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from reserved_capacity.ports import MODEL_INSTANCES, MODEL_OFFERINGS, JsonObject, Ref
 from tests.simulation.facts import (
     Held,
     PoolName,
+    Rollout,
     by_instance,
     contracted_blocks,
     doubled,
     moving,
     place,
     rollouts_of,
+    window_is_open,
 )
 from tests.simulation.sightings import A_WHILE, FOR_EVER, Sightings, Wish
 
 _LONG_AGO = 20 * A_WHILE
+
+
+def _is_step(made: Held, old: tuple[Held, ...], rollout: Rollout) -> bool:
+    """Is it to run the new version in place of one that runs another?"""
+    replaced = {each.member: each.version for each in old}.get(made.replaces, rollout.target)
+    return made.version == rollout.target != replaced
 
 
 class RolloutRules(Sightings):
@@ -75,6 +83,7 @@ class RolloutRules(Sightings):
                 mine.get(instance, ()),
                 now.get(instance, ()),
             )
+            self._gates(at, before, pool, instance, (mine.get(instance, ()), now.get(instance, ())))
             self._budget(at, pool, instance, wishes, (old, new))
 
     def _known_version(self, at: PoolName, instance: str, old: tuple[Held, ...], new: tuple[Held, ...]) -> None:
@@ -95,6 +104,45 @@ class RolloutRules(Sightings):
             made = each.member not in known and not each.releasing
             if made and versions.get(each.replaces, each.version) != each.version:
                 self.found(f"{each.member} replaces {each.replaces}, and {instance} is paused", "S4")
+
+    def _gates(
+        self,
+        at: PoolName,
+        before: JsonObject,
+        pool: JsonObject,
+        instance: str,
+        record: tuple[tuple[Held, ...], tuple[Held, ...]],
+    ) -> None:
+        """S4: forth, no member is made in place of another version's while the window is closed (the pool itself says when
+        it is open, and the holding when it was planned), nor beyond a canary that nobody has approved."""
+        old, new = record
+        rollout = next((each for each in rollouts_of(pool) if each.instance == instance and each.goes_on), None)
+        if rollout is None:
+            return
+        wishes = self._lately_wished(at, instance, within=_LONG_AGO)
+        known = {each.member for each in old}
+        for each in new:
+            if each.member in known or each.releasing or not _is_step(each, old, rollout):
+                continue
+            if not window_is_open(pool, datetime.fromisoformat(each.since)):
+                self.found(f"{each.member} is made at {each.since}, outside the window", "S4")
+            self._canary_alone(each, rollout, wishes, new)
+        earlier = next(
+            (each for each in rollouts_of(before) if (each.instance, each.id) == (instance, rollout.id)), None
+        )
+        passed = rollout.canary_passed and (earlier is None or not earlier.canary_passed)
+        if passed and all(each.approval == "Manual" and each.approved != rollout.id for each in wishes):
+            self.found(f"the canary of {instance} has passed, and nobody approved rollout {rollout.id}", "S4")
+
+    def _canary_alone(self, made: Held, rollout: Rollout, wishes: list[Wish], new: tuple[Held, ...]) -> None:
+        if rollout.canary_passed:
+            return
+        former = doubled(new)
+        there = [each for each in new if not each.releasing and each.member not in former]
+        moved = sum(each.version == rollout.target for each in there)
+        count = len(there) + len(rollout.vacated)
+        if all(0 < each.canary < min(moved, each.desired, count) for each in wishes):
+            self.found(f"{made.member} is made while the canary of {made.instance} has not passed", "S4")
 
     def _budget(
         self,

@@ -22,7 +22,8 @@ class Violation(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Wish:
-    """What a ModelInstance asked for from `version` on; `uid` empty: it was gone, or going. `least`: minAvailable."""
+    """What a ModelInstance asked for from `version` on; `uid` empty: it was gone, or going. `least`: minAvailable.
+    `canary`: of so many instances, 0 without one; `approved` is the rollout that may go on."""
 
     version: int
     uid: str
@@ -32,6 +33,9 @@ class Wish:
     accepts_fewer: bool = False
     paused: bool = False
     suspended: bool = False
+    canary: int = 0
+    approval: str = "Manual"
+    approved: int = 0
 
 
 @dataclass(slots=True)

@@ -66,11 +66,7 @@ async def reconcile(context: Context, key: Key) -> datetime | None:
             # Read anew: what is planned on is what is there once nobody else plans in this class.
             pool = _living(context, ref)
             if pool is not None:
-                # A name may have been given again since: what is gone is that holding, not the member of now (R1, C7).
-                still = frozenset(
-                    each.member for each in holdings_of(pool) if not each.held and (each.member, each.since) in gone
-                )
-                return await _plan_and_publish(context, key, pool, still)
+                return await _plan_and_publish(context, key, pool, _still_gone(pool, gone))
     _post(context, key, {})
     context.board.want(key.namespace, key.name, ())
     return None
@@ -198,6 +194,12 @@ async def _confirmed_gone(context: Context, pool: ComputeUnitPool) -> frozenset[
         if not pods.items and not _is_of(pool, await context.cluster.get(ref)):
             gone.add((holding.member, holding.since))
     return frozenset(gone)
+
+
+def _still_gone(pool: ComputeUnitPool, gone: frozenset[tuple[str, datetime]]) -> frozenset[str]:
+    """A name may have been given again since they were confirmed gone: what is gone is that holding, not the member of
+    now (R1, C7)."""
+    return frozenset(each.member for each in holdings_of(pool) if not each.held and (each.member, each.since) in gone)
 
 
 def _is_of(pool: ComputeUnitPool, obj: JsonObject | None) -> bool:

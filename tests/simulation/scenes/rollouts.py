@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from reserved_capacity.ports import ENDPOINT_SLICES, PODS
+from reserved_capacity.ports import ENDPOINT_SLICES, MODEL_INSTANCES, PODS
 from tests.simulation.interleaving import Theatre, instance_key, pool_key
 from tests.simulation.process import Process
 
@@ -57,6 +57,27 @@ def it_is_paused(theatre: Theatre) -> None:
     _two(theatre, paused=True)
     theatre.time_goes_by_for_others()
     theatre.edit("a", snapshot="small-2")
+
+
+def its_window_is_closed(theatre: Theatre) -> None:
+    """It is ten; the window is from noon to one."""
+    _two(theatre)
+    theatre.window("p", "0 12 * * *", "1h")
+    theatre.settles()
+    theatre.edit("a", snapshot="small-2")
+    theatre.settles()
+    theatre.wait(8000)
+
+
+def a_canary_goes_first(theatre: Theatre) -> None:
+    """One of two, until somebody approves it."""
+    _two(theatre, canary={"instances": 1, "approval": "Manual"})
+    theatre.time_goes_by_for_others(400)
+    theatre.edit("a", snapshot="small-2")
+    theatre.settles()
+    rollout = theatre.stored(MODEL_INSTANCES, "a")["status"]["rollout"]
+    theatre.expect(rollout["phase"] == "AwaitingApproval", "S4", f"the canary is {rollout['phase']}")
+    theatre.edit("a", upgrade={"canary": {"approvedRollout": rollout["id"]}})
 
 
 def it_borrows(theatre: Theatre) -> None:

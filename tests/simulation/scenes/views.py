@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from reserved_capacity.ports import COMPUTE_UNIT_POOLS, MODEL_INSTANCES, PODS, STATEFUL_SETS
 from tests.simulation.interleaving import CLASS, Theatre, instance_key, pool_key
+from tests.simulation.process import Process
 from tests.simulation.scenes.openings import serving, two_operators_on_two_nodes, two_with_a_member
 
 
@@ -62,6 +63,34 @@ def a_pod_was_never_seen(theatre: Theatre) -> None:
     theatre.reconciles(first, pool_key("p"))
     theatre.reconciles(first, pool_key("p"))
     theatre.pods_stop(True)
+
+
+def a_name_is_given_again_while_it_is_confirmed_gone(theatre: Theatre) -> None:
+    """The first operator has just learned that a-0 is gone. Before it plans, the other one drops it, gives its name again,
+    and releases that one, whose pod is slow to stop."""
+    first, second = two_with_a_member(theatre)
+    _stops_its_member(theatre, second)
+    theatre.hears(first)
+    slow = theatre.begins(first, pool_key("p"), until="get StatefulSet acme/a-0")
+    theatre.one_step(first, slow)
+    theatre.hears(second)
+    theatre.reconciles(second, pool_key("p"))
+    theatre.wait(60)
+    theatre.edit("a", instances=1)
+    theatre.settles(second)
+    theatre.pods_stop(False)
+    _stops_its_member(theatre, second)
+    theatre.hears(first)
+    theatre.goes_on(first, slow)
+    theatre.pods_stop(True)
+
+
+def _stops_its_member(theatre: Theatre, operator: Process) -> None:
+    theatre.edit("a", instances=0)
+    for key in (pool_key("p"), instance_key("a")):
+        theatre.hears(operator)
+        theatre.reconciles(operator, key)
+    theatre.cluster_works()
 
 
 def a_foreign_pod_was_never_seen(theatre: Theatre) -> None:
