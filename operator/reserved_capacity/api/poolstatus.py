@@ -299,7 +299,7 @@ class PoolBilling(ApiModel):
     last_reported_day: Day | None = None
     """Last UTC day whose charges reached billing."""
     pending_rows: Count = 0
-    """Ledger rows that have not reached billing yet."""
+    """Rows of the account that have not reached billing yet; all of them where there is no billing system."""
 
 
 class ComputeUnitPoolStatus(StatusModel):

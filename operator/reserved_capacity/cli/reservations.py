@@ -12,8 +12,6 @@ from reserved_capacity.domain.tokens.entitlement import TokenRate
 from reserved_capacity.ports import JsonObject
 from reserved_capacity.snapshot.tokens import rate_of
 
-_CENT = Decimal("0.01")
-
 
 @dataclass(frozen=True, slots=True)
 class LotView:
@@ -126,11 +124,6 @@ def _text(number: Decimal | None) -> str:
     return "" if number is None else str(number)
 
 
-def _price(price: Decimal | None) -> str:
-    """With cents, as people write prices; finer where it is."""
-    return "" if price is None else str(price if price != price.quantize(_CENT) else price.quantize(_CENT))
-
-
 def _usage(reservation: TokenUnitReservation) -> UsageView | None:
     usage = reservation.status.usage
     if usage is None:
@@ -152,7 +145,7 @@ def _lots(reservation: TokenUnitReservation) -> tuple[LotView, ...]:
             direction=lot.direction.value,
             units=lot.units,
             tokens_per_minute=lot.tokens_per_minute,
-            price_per_unit_day=_price(lot.price_per_unit_day),
+            price_per_unit_day=_text(lot.price_per_unit_day),
             purchased_at=lot.purchased_at,
             billing_start=lot.billing_start,
             removable_from=lot.removable_from,

@@ -50,7 +50,7 @@ def sold(**more: Any) -> JsonObject:
             "effective": rate(590_000, 110_000),
             "revision": 2,
         },
-        "lots": [lot("Input", 3, 90_000, "110"), lot("Output", 4, 10_000, "36.5", endsAt="2026-03-23T00:00:00Z")],
+        "lots": [lot("Input", 3, 90_000, "110.00"), lot("Output", 4, 10_000, "36.50", endsAt="2026-03-23T00:00:00Z")],
         "lotsTotal": 2,
         "backing": {"instance": "provider/gpt-4-1", "computeUnits": 80},
     }
@@ -94,7 +94,7 @@ def test_at_120_columns_lots_have_their_ids_and_how_long_they_are_bound() -> Non
 
 
 def test_a_lot_that_nothing_backs_yet_is_not_billed_and_may_go_at_once() -> None:
-    waiting = lot("Input", 3, 90_000, "110", billingStart=None, removableFrom=None, removable=True)
+    waiting = lot("Input", 3, 90_000, "110.00", billingStart=None, removableFrom=None, removable=True)
     shown = screen(sold(lots=[waiting], lotsTotal=1, backing=None, rateLimit={}, entitlement={}))
     assert "not yet      now" in shown
     assert "no fleet carries it yet   no limit published yet" in shown
@@ -106,7 +106,7 @@ def test_t3_what_other_reservations_of_the_account_add_is_told_apart() -> None:
 
 
 def test_many_lots_are_counted_beyond_the_first_dozen() -> None:
-    many = [lot("Input", 1, 30_000, "110", id=f"lot:{number}") for number in range(20)]
+    many = [lot("Input", 1, 30_000, "110.00", id=f"lot:{number}") for number in range(20)]
     assert "and 8 more lots" in screen(sold(lots=many, lotsTotal=20))
 
 

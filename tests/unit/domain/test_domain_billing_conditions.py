@@ -125,6 +125,11 @@ def test_m3_the_price_of_a_commitment_is_told_as_ordered_and_as_it_is() -> None:
     )
 
 
+def test_m3_a_price_is_told_with_the_places_of_its_currency_however_the_books_keep_it() -> None:
+    (found,) = summary("2026-06-10", contract(price="220")).commitments
+    assert (str(found.ordered), str(found.current)) == ("220.00", "200.00")
+
+
 def test_m7_the_last_reported_day_is_the_one_before_the_first_row_that_waits() -> None:
     found = summary(reported=Reported(sink=True, pending_rows=5, pending_from=on("2026-06-05")))
     assert (found.last_reported_day, found.pending_rows) == (on("2026-06-04"), 5)

@@ -8,7 +8,14 @@ from decimal import Decimal
 import pytest
 
 from reserved_capacity.api.fields import MONEY
-from reserved_capacity.domain.billing.money import format_minor, format_price, minor_ratio, parse_minor, to_decimal
+from reserved_capacity.domain.billing.money import (
+    format_minor,
+    format_price,
+    minor_ratio,
+    parse_minor,
+    shown_price,
+    to_decimal,
+)
 
 
 @pytest.mark.parametrize(
@@ -59,6 +66,16 @@ def test_zeros_beyond_the_minor_unit_are_not_a_part_of_one() -> None:
 )
 def test_equal_prices_have_equal_texts(price: str, currency: str, text: str) -> None:
     assert format_price(Decimal(price), currency) == text
+
+
+@pytest.mark.parametrize(
+    ("kept", "currency", "shown"),
+    [("220", "USD", "220.00"), ("0.5", "USD", "0.50"), ("0.125", "USD", "0.125"), ("110", "JPY", "110")],
+)
+def test_a_price_as_the_books_keep_it_is_shown_with_the_places_of_its_currency(
+    kept: str, currency: str, shown: str
+) -> None:
+    assert str(shown_price(Decimal(kept), currency)) == shown
 
 
 def test_a_price_finer_than_a_minor_unit_stays_exact() -> None:

@@ -8,7 +8,21 @@ from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Column, Connection, Table, and_, case, delete, func, insert, or_, select, update
+from sqlalchemy import (
+    Column,
+    Connection,
+    Select,
+    Table,
+    and_,
+    case,
+    delete,
+    func,
+    insert,
+    literal,
+    or_,
+    select,
+    update,
+)
 
 from reserved_capacity.adapters.database import rows
 from reserved_capacity.adapters.database.schema import Moment, accounts, halts, invoices, notices, outbox, transactions
@@ -25,20 +39,34 @@ from reserved_capacity.ledger_ports import Document, Event, EventType, Halt, Lag
 
 
 def backlog(connection: Connection, account: str | None) -> tuple[Lag, ...]:
-    free = halts.c.contract.is_(None)
     statement = (
-        select(
-            outbox.c.account,
-            func.sum(case((free, 1), else_=0)).label("pending"),
-            func.sum(case((free, 0), else_=1)).label("held"),
-            func.min(case((free, outbox.c.recorded_at)), type_=Moment).label("oldest"),
-        )
-        .outerjoin(halts, halts.c.contract == outbox.c.contract)
+        (_with_held() if connection.execute(select(halts.c.contract).limit(1)).first() else _none_held())
         .where(*([] if account is None else [outbox.c.account == account]))
         .group_by(outbox.c.account)
         .order_by(outbox.c.account)
     )
     return tuple(Lag(row.account, int(row.pending), row.oldest, int(row.held)) for row in connection.execute(statement))
+
+
+def _none_held() -> Select[Any]:
+    """Without a billing system an account has all of its rows here, and every one of its pools asks: one plain pass over the
+    account's range takes a quarter of the time that looking up each row among the halted takes."""
+    return select(
+        outbox.c.account,
+        func.count().label("pending"),
+        literal(0).label("held"),
+        func.min(outbox.c.recorded_at, type_=Moment).label("oldest"),
+    )
+
+
+def _with_held() -> Select[Any]:
+    free = halts.c.contract.is_(None)
+    return select(
+        outbox.c.account,
+        func.sum(case((free, 1), else_=0)).label("pending"),
+        func.sum(case((free, 0), else_=1)).label("held"),
+        func.min(case((free, outbox.c.recorded_at)), type_=Moment).label("oldest"),
+    ).outerjoin(halts, halts.c.contract == outbox.c.contract)
 
 
 def claim(connection: Connection, account: str, owner: str, now: datetime, seconds: float) -> bool:

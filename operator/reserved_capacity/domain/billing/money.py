@@ -59,6 +59,11 @@ def format_price(price: Decimal, currency: str) -> str:
     return f"{whole}.{fraction}" if fraction else whole
 
 
+def shown_price(price: Decimal, currency: str) -> Decimal:
+    """The same for fields on the wire: the books keep 220 and 220.00 as one, and people read 220.00 everywhere."""
+    return Decimal(format_price(price, currency))
+
+
 def minor_ratio(price: Decimal, currency: str) -> tuple[int, int]:
     """A unit price in minor units as numerator and denominator: exact, also where it is finer than a minor unit."""
     numerator, denominator = price.as_integer_ratio()

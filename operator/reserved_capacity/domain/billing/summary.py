@@ -10,7 +10,7 @@ from decimal import Decimal
 from reserved_capacity.domain.billing.charges import DAY, charge_of, cost_of
 from reserved_capacity.domain.billing.contracts import Contract
 from reserved_capacity.domain.billing.ledger import EntryKind
-from reserved_capacity.domain.billing.money import to_decimal
+from reserved_capacity.domain.billing.money import shown_price, to_decimal
 from reserved_capacity.domain.billing.months import Month
 from reserved_capacity.domain.billing.posted import PostedContract
 from reserved_capacity.domain.billing.pricing import PriceHistory, compute_units_on, price_on, runs_on
@@ -97,8 +97,8 @@ def _commitment(each: PostedContract, history: PriceHistory, today: date) -> Com
     contract, posted = each.contract, each.posted
     return CommitmentBilling(
         commitment=contract.commitment,
-        ordered=contract.ordered_price,
-        current=price_on(contract, history, _last_day_by(contract, today)),
+        ordered=shown_price(contract.ordered_price, contract.currency),
+        current=shown_price(price_on(contract, history, _last_day_by(contract, today)), contract.currency),
         charged_days=posted.rows.get(EntryKind.CHARGE, 0),
         charged=to_decimal(posted.amounts_minor.get(EntryKind.CHARGE, 0), contract.currency),
         last_day=posted.last_charged,

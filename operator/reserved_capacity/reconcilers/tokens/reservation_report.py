@@ -18,6 +18,7 @@ from reserved_capacity.api.tokenunitreservation import (
 from reserved_capacity.api.tokenunitreservation import Lot as LotStatus
 from reserved_capacity.domain.billing import audit
 from reserved_capacity.domain.billing.billing_conditions import BillingState, billing_current
+from reserved_capacity.domain.billing.money import shown_price
 from reserved_capacity.domain.conditions import ConditionValue, condition
 from reserved_capacity.domain.reasons.tokens import CapacityBacked, LimitPublished
 from reserved_capacity.domain.snapshot_supported import PinnedSnapshot
@@ -132,7 +133,7 @@ def _lot(lot: Lot, prices: UnitPrices, now: datetime) -> LotStatus:
         removable_from=_midnight(lot.removable_from),
         removable=lot.is_removable(now),
         ends_at=_midnight(lot.ends_on),
-        price_per_unit_day=price_on(lot, prices, max(today, lot.billing_start or today)),
+        price_per_unit_day=shown_price(price_on(lot, prices, max(today, lot.billing_start or today)), lot.currency),
     )
 
 
