@@ -94,6 +94,29 @@ def test_where_the_books_are_must_be_said_and_is_not_made_by_asking(tmp_path: Pa
     assert not missing.exists()
 
 
+def test_m6_a_printed_invoice_says_what_is_drawn_from_a_prepayment_what_a_price_is_of_and_whose_favour_it_is_in() -> (
+    None
+):
+    charge = {"commitment": "po-2", "kind": "Charge", "firstDay": "2026-04-01", "lastDay": "2026-04-30", "days": 30}
+    charge |= {"computeUnits": 300, "price": "220.00", "amount": "65095.89", "drawnDown": "65095.89", "note": ""}
+    credit = {**charge, "kind": "PriceCredit", "amount": "-64109.58", "drawnDown": "0.00", "days": 1}
+    found = {"commitment": "po-2", "kind": "Correction", "firstDay": "2026-03-20", "lastDay": "2026-03-20", "days": 1}
+    found |= {"computeUnits": 0, "price": "", "amount": "-1.00", "earlier": True, "note": "ticket 4711"}
+    facts = {"number": "acme-USD-2026-04", "kind": "Monthly", "account": "acme", "currency": "USD", "month": "2026-04"}
+    sums = {"charges": "65095.89", "prepayment": "0.00", "credits": "-64110.58", "drawnDown": "65095.89"}
+    issued = {"issuedAt": "2026-05-02T00:00:00Z", "due": "-64110.58"}
+    page = invoice_page([{**facts, **sums, **issued, "lines": [charge, credit, found]}])
+    for said in (
+        "2026-04-01 to 2026-04-30 (UTC)",
+        "Charge, drawn from the prepayment",
+        "220.00<br><span class='note'>per CU and month",
+        "Price credit<",
+        "Correction, ticket 4711, of an earlier month",
+        "Due, in your favour",
+    ):
+        assert said in page, said
+
+
 def test_text_that_a_spreadsheet_would_run_is_text_in_csv_and_html() -> None:
     (row,) = csv.DictReader(io.StringIO(focus_csv([{"ChargeDescription": "=cmd()", "BilledCost": "-1.00"}])))
     assert (row["ChargeDescription"], row["BilledCost"]) == ("'=cmd()", "-1.00")
@@ -102,6 +125,6 @@ def test_text_that_a_spreadsheet_would_run_is_text_in_csv_and_html() -> None:
     line |= {"price": "1", "amount": "1", "note": "<i>"}
     facts = dict.fromkeys(("number", "account", "month", "issuedAt", "currency", "kind"), "<x>")
     sums = dict.fromkeys(("charges", "prepayment", "credits", "drawnDown", "due"), "0.00")
-    page = invoice_page([{**facts, **sums, "lines": [line]}])
+    page = invoice_page([{**facts, **sums, "month": "2026-04", "lines": [line]}])
     assert not {"<b>", "<i>", "<x>"} & set(page.split())
     assert "&lt;b&gt;" in page

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import date, timedelta
 from html import escape
 from typing import Any
 
@@ -13,8 +14,10 @@ from rich.table import Table
 
 from reserved_capacity.domain.billing.audit import Finding
 from reserved_capacity.domain.billing.focus import COLUMNS, Row
-from reserved_capacity.domain.billing.ledger import Transaction
+from reserved_capacity.domain.billing.invoices import InvoiceKind
+from reserved_capacity.domain.billing.ledger import EntryKind, Transaction
 from reserved_capacity.domain.billing.money import format_minor
+from reserved_capacity.domain.billing.months import Month
 from reserved_capacity.ledger_ports import Document, Entry
 
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
@@ -163,10 +166,12 @@ _STYLE = """
   th { text-align: left; font-weight: 600; border-bottom: 2px solid #1a1a1a; padding: .35rem .5rem; }
   td { border-bottom: 1px solid #ddd; padding: .35rem .5rem; vertical-align: top; }
   .n { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }
+  td.d { white-space: nowrap; } tr { break-inside: avoid; }
   .note { color: #555; font-size: 9pt; }
-  tfoot td { border: 0; } tfoot tr.due td { border-top: 2px solid #1a1a1a; font-weight: 600; font-size: 12pt; }
+  section + section { margin-top: 4rem; break-before: page; }
+  tfoot { display: table-row-group; /* or it would stand on every printed sheet */ } tfoot td { border: 0; } tfoot tr.due td { border-top: 2px solid #1a1a1a; font-weight: 600; font-size: 12pt; }
   footer { margin-top: 2.5rem; color: #555; font-size: 9pt; }
-  @page { size: A4; margin: 18mm; } @media print { body { margin: 0; padding: 0; max-width: none; } }
+  @page { size: A4; margin: 18mm; } @media print { body { margin: 0; padding: 0; max-width: none; } section + section { margin-top: 0; } }
 """
 
 
@@ -181,42 +186,67 @@ def invoice_page(documents: Sequence[Document]) -> str:
 
 
 def _sheet(document: Document) -> str:
-    facts = (
+    facts = [
         ("Number", document["number"]),
         ("Account", document["account"]),
-        ("Period", f"{document['month']} (UTC)"),
-        ("Issued", document["issuedAt"]),
+        ("Period", _period(document)),
+        ("Issued", f"{str(document['issuedAt'])[:10]} (UTC)"),
         ("Currency", document["currency"]),
-    )
+    ]
     lines = "\n".join(_line(line) for line in document["lines"])
-    sums = "\n".join(
-        f'<tr class="{"due" if label == "Due" else "sum"}"><td colspan="5" class="n">{escape(label)}</td>'
-        f'<td class="n">{escape(_grouped(amount))}</td></tr>'
-        for label, amount in totals(document)
-    )
+    *parts, (_, due) = totals(document)
+    favour = ", in your favour" if due.startswith("-") else ""
+    sums = "\n".join(_sum(label, amount, "sum") for label, amount in parts)
+    sums += "\n" + _sum(f"Due{favour}", due, "due")
     return (
         f'<section><h1>Invoice</h1><p class="sub">Reserved capacity, {escape(str(document["kind"]).lower())}</p>'
         f"<dl>{''.join(f'<dt>{escape(name)}</dt><dd>{escape(str(value))}</dd>' for name, value in facts)}</dl>"
         '<table><thead><tr><th>Contract</th><th>Period</th><th class="n">Days</th><th class="n">Units</th>'
-        f'<th class="n">Price</th><th class="n">Amount</th></tr></thead><tbody>\n{lines}\n</tbody><tfoot>\n{sums}\n</tfoot></table>'
-        "<footer>Prices are per compute unit and month, of token units per unit and day; a day is charged from 00:00 to 24:00 UTC. Amounts without tax.</footer>"
+        f'<th class="n">Price</th><th class="n">Amount {escape(str(document["currency"]))}</th></tr></thead><tbody>\n{lines}\n</tbody><tfoot>\n{sums}\n</tfoot></table>'
+        "<footer>A day is charged from 00:00 to 24:00 UTC; the days of a term add up to its price exactly. Amounts without tax.</footer>"
         "</section>"
+    )
+
+
+def _period(document: Document) -> str:
+    """The whole month, or of a prepayment the day on which its term begins."""
+    if document["kind"] == InvoiceKind.PREPAYMENT:
+        return f"term from {document['lines'][0]['firstDay']} (UTC)"
+    month = Month.of(date.fromisoformat(f"{document['month']}-01"))
+    return f"{month.start} to {month.end - timedelta(days=1)} (UTC)"
+
+
+def _sum(label: str, amount: str, kind: str) -> str:
+    return (
+        f'<tr class="{kind}"><td colspan="5" class="n">{escape(label)}</td>'
+        f'<td class="n">{escape(_grouped(amount))}</td></tr>'
     )
 
 
 def _line(line: Mapping[str, Any]) -> str:
     note = str(line.get("note") or "")
-    what = f"{escape(contract_of(line))}<br><span class='note'>{escape(str(line['kind']))}"
+    what = f"{escape(contract_of(line))}<br><span class='note'>{escape(_words(str(line['kind'])))}"
     what += f", {escape(note)}" if note else ""
+    what += ", drawn from the prepayment" if str(line.get("drawnDown") or "").strip("-0.") else ""
     what += ", of an earlier month" if line.get("earlier") else ""
+    price = str(line["price"])
+    per = "per unit and day" if "lot" in line else "per CU and month"
+    priced = f"{escape(_grouped(price))}<br><span class='note'>{per}</span>" if price else ""
+    counted = units_of(line) if price else ""  # a correction is of no units
+    days = line["days"] if line["kind"] in (EntryKind.CHARGE, EntryKind.SHORTFALL) else ""  # others are of a moment
     period = (
         f"{line['firstDay']} to {line['lastDay']}" if line["firstDay"] != line["lastDay"] else str(line["firstDay"])
     )
     return (
-        f"<tr><td>{what}</span></td><td>{escape(period)}</td><td class='n'>{line['days']}</td>"
-        f"<td class='n'>{units_of(line)}</td><td class='n'>{escape(_grouped(str(line['price'])))}</td>"
+        f"<tr><td>{what}</span></td><td class='d'>{escape(period)}</td><td class='n'>{days}</td>"
+        f"<td class='n'>{counted}</td><td class='n'>{priced}</td>"
         f"<td class='n'>{escape(_grouped(str(line['amount'])))}</td></tr>"
     )
+
+
+def _words(kind: str) -> str:
+    """`PriceCredit` as `Price credit`."""
+    return "".join(f" {each.lower()}" if number and each.isupper() else each for number, each in enumerate(kind))
 
 
 def _grouped(amount: str) -> str:
