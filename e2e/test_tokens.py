@@ -116,19 +116,31 @@ def ledger(directory: Path, account: str) -> list[dict[str, Any]]:
     return found
 
 
+def planned(cluster: Cluster) -> dict[str, Any]:
+    """What `kubectl reserved plan` says of the reservation, before its directory is applied. Of the fleet's pool it says that
+    there are too few nodes for all of it."""
+    command = [str(PLUGIN), "plan", "-f", str(TOKENS), "-o", "json", "--kubeconfig", str(cluster.kubeconfig)]
+    answer = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert "somebody: ComputeUnitPool provider/fleet (PartiallyProvisioned)\n" in answer.stderr, answer.stdout
+    found: dict[str, Any] = next(each for each in json.loads(answer.stdout)["reservations"] if each["name"] == "gpt-41")
+    assert (found["ok"], found["reason"], found["perDay"]["after"]) == (True, "Backed", "474.00")
+    assert found["fleet"]["needComputeUnits"] == 400
+    return found
+
+
 def test_t1_t2_t4_units_are_bought_counted_charged_kept_for_their_term_and_follow_the_fleet(
     sold: Cluster, operator: OperatorProcess, offset: Path, tmp_path: Path
 ) -> None:
     until(lambda: condition(sold, "cup", "prod", "Provisioned")[0] == "True", "the customer's pool comes first")
+    plan = planned(sold)
     sold.kubectl("apply", "--server-side", "-k", str(TOKENS))
     for type_ in ("Accepted", "CapacityBacked", "LimitPublished", "SnapshotSupported", "Ready"):
         becomes_true(sold, type_)
     until(lambda: entitled(sold) == (90_000, 10_000), "it counts")
-    assert effective(sold) == (590_000, 110_000)
+    assert effective(sold) == (590_000, 110_000) == (plan["inputLimit"]["after"], plan["outputLimit"]["after"])
     assert effective(sold, "somebody-else") == (500_000, 100_000)
     assert {lot["billingStart"] for lot in status(sold)["lots"]} == {"2026-03-02T00:00:00Z"}
-    columns = sold.kubectl("get", "tur", "-n", "acme").stdout
-    assert all(word in columns for word in ("IN-UNITS", "90000", "10000"))
+    assert {"IN-UNITS", "90000", "10000"} <= set(sold.kubectl("get", "tur", "-n", "acme").stdout.split())
 
     order(sold, 63, 4)
     message = says(sold, "CapacityBacked", "False", "InsufficientCapacity")

@@ -47,17 +47,20 @@ def numbers(world: TokenWorld, account: str = "acme") -> list[int]:
     return [rule["limit"]["requests"] for rule in rules if rule["clientSelectors"] == [{"headers": [own]}]]
 
 
-async def answers(world: TokenWorld, status: str = "True", message: str = "Policy has been accepted.") -> None:
-    """The gateway says this of the policy as it is now, and the operator looks."""
-    told = {
+def told(status: str, message: str, about: JsonObject) -> JsonObject:
+    condition = {
         "type": "Accepted",
         "status": status,
-        "observedGeneration": policy(world)["metadata"]["generation"],
+        "observedGeneration": about["metadata"]["generation"],
         "reason": "Accepted" if status == "True" else "Invalid",
         "message": message,
     }
-    ancestors: list[Any] = [{"ancestorRef": {"name": "eg"}, "controllerName": "x", "conditions": [told]}]
-    world.cluster.user_patch(POLICY, {"status": {"ancestors": ancestors}}, status=True)
+    return {"ancestors": [{"ancestorRef": {"name": "eg"}, "controllerName": "x", "conditions": [condition]}]}
+
+
+async def answers(world: TokenWorld, status: str = "True", message: str = "Policy has been accepted.") -> None:
+    """The gateway says this of the policy as it is now, and the operator looks."""
+    world.cluster.user_patch(POLICY, {"status": told(status, message, policy(world))}, status=True)
     await passes(world, 20)
 
 
@@ -105,6 +108,21 @@ async def test_t3_a_refusal_is_told_in_the_gateways_words_and_what_was_accepted_
     assert world.said("LimitPublished")[:2] == ("False", "GatewayRejected")
     assert "eg: Invalid: rate limit is broken" in world.said("LimitPublished")[2]
     assert world.said("Ready")[:2] == ("False", "GatewayRejected")
+    assert world.entitled() == (90_000, 10_000)
+
+
+async def test_t3_what_was_accepted_and_is_refused_later_is_told_within_a_minute_and_looking_writes_nothing() -> None:
+    """Somebody changed the gateway's own configuration; our policy is the same."""
+    world = await a_gateway()
+    await world.buy()
+    await answers(world)
+    world.cluster.writes.clear()
+    await passes(world, 90)
+    assert world.cluster.writes == []
+    world.cluster.user_patch(POLICY, {"status": told("False", "enable Ratelimit", policy(world))}, status=True)
+    await passes(world, 61)
+    assert world.said("LimitPublished")[:2] == ("False", "GatewayRejected")
+    assert "enable Ratelimit" in world.said("LimitPublished")[2]
     assert world.entitled() == (90_000, 10_000)
 
 

@@ -34,12 +34,13 @@ from reserved_capacity.ports import (
     PODS,
     PRICE_BOOKS,
     STATEFUL_SETS,
+    TOKEN_UNIT_RESERVATIONS,
     JsonObject,
     Ref,
     Resource,
 )
 from reserved_capacity.snapshot.forecast import forecast
-from reserved_capacity.snapshot.forecast_values import InstanceForecast, Move, PoolForecast
+from reserved_capacity.snapshot.forecast_values import InstanceForecast, Move, PoolForecast, ReservationForecast
 from reserved_capacity.store import FOREIGN_PODS
 
 _MODELS: Final[Mapping[Kind, type[ApiObject]]] = {
@@ -85,10 +86,11 @@ class Given:
 
 @dataclass(frozen=True, slots=True)
 class PlanView:
-    """`given` names the pools and instances of the files, as KIND/NAMESPACE/NAME. `settled` False: no end was found."""
+    """`given` names the objects of the files, as KIND/NAMESPACE/NAME. `settled` False: no end was found."""
 
     pools: tuple[PoolForecast, ...]
     instances: tuple[InstanceForecast, ...]
+    reservations: tuple[ReservationForecast, ...]
     moves: tuple[Move, ...]
     settled: bool
     documents: int
@@ -176,7 +178,7 @@ def _document(where: str, body: JsonObject, namespace: str) -> Document:
 def plan_wants() -> list[Want]:
     """Everything that the planners look at, in all namespaces: pools compete for the same nodes."""
     needed = (ACCELERATOR_CLASSES, MODEL_OFFERINGS, PRICE_BOOKS, COMPUTE_UNIT_POOLS, MODEL_INSTANCES, NODES)
-    useful = (STATEFUL_SETS, PODS, FOREIGN_PODS)
+    useful = (TOKEN_UNIT_RESERVATIONS, STATEFUL_SETS, PODS, FOREIGN_PODS)
     return [*map(Want, needed), *(Want(resource, optional=True) for resource in useful), lease_want()]
 
 
@@ -186,7 +188,8 @@ def plan_view(world: World, given: Given) -> PlanView:
         _check_immutable(world, document)
     changes = [(each.ref.resource, each.body) for each in given.documents]
     try:
-        found = forecast(world.store, changes, now=world.now)
+        known = TOKEN_UNIT_RESERVATIONS not in world.unread
+        found = forecast(world.store, changes, now=world.now, with_units=known)
     except ValueError as error:
         hint = "`kubectl apply --dry-run=server` tells what the API server refuses"
         raise CliError(f"the outcome cannot be predicted: {error}; {hint}") from error
@@ -204,6 +207,7 @@ def plan_view(world: World, given: Given) -> PlanView:
         instances=tuple(
             each for each in found.instances if each.namespace in spaces or (each.namespace, each.pool) in moved
         ),
+        reservations=tuple(each for each in found.reservations if each.namespace in spaces or _changes(each)),
         moves=found.moves,
         settled=found.settled,
         documents=len(refs),
@@ -214,11 +218,20 @@ def plan_view(world: World, given: Given) -> PlanView:
     )
 
 
+def _changes(reservation: ReservationForecast) -> bool:
+    rates = (reservation.input_tokens_per_minute, reservation.output_tokens_per_minute)
+    return any(each.before != each.after for each in rates)
+
+
 def objection(view: PlanView) -> str:
     """Why the exit code is 1: what was given and would be refused, or wait for somebody. Empty where all is well."""
     names = [
         f"{resource.kind} {each.namespace}/{each.name} ({reason})"
-        for resource, group in ((COMPUTE_UNIT_POOLS, view.pools), (MODEL_INSTANCES, view.instances))
+        for resource, group in (
+            (COMPUTE_UNIT_POOLS, view.pools),
+            (MODEL_INSTANCES, view.instances),
+            (TOKEN_UNIT_RESERVATIONS, view.reservations),
+        )
         for each in group
         if not each.ok and _path(resource, each.namespace, each.name) in view.given
         for reason in (getattr(each, "refused", None) or each.reason,)

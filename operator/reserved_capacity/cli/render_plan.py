@@ -7,6 +7,7 @@ from rich.text import Text
 from reserved_capacity.cli.findings import Level
 from reserved_capacity.cli.layout import Column, Page, Row, flow, moment, paragraph, table
 from reserved_capacity.cli.plan import PlanView, objection
+from reserved_capacity.cli.render_plan_units import planned_reservation
 from reserved_capacity.snapshot.forecast_values import Change, InstanceForecast, Move, MoveAction, PoolForecast
 
 _MOST_NODES = 16  # of a pool that are listed one by one
@@ -23,6 +24,8 @@ def render_plan(view: PlanView, page: Page) -> list[Text]:
         lines += [Text(), *_pool(pool, page)]
     if view.instances:
         lines += [Text(), *_instances(view, page)]
+    for reservation in view.reservations:
+        lines += [Text(), *planned_reservation(reservation, page)]
     if view.moves:
         lines += [Text(), Text("Moves, in this order"), *(line for each in view.moves for line in _move(each, page))]
     for note in view.notes:

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import date
 from enum import StrEnum
 
 from reserved_capacity.domain.changesets import Phase
-
-MAX_ROUNDS = 50  # and two for each step of a change set: a step is started, then done
-_Place = tuple[str, str]  # namespace and name
 
 
 class MoveAction(StrEnum):
@@ -97,10 +95,84 @@ class InstanceForecast:
 
 
 @dataclass(frozen=True, slots=True)
+class Purchase:
+    """Units that would be bought together. `first_day` is the first UTC day that is charged, the earliest on which the
+    units may be gone again `removable_from`; None: nothing backs them, so nothing is charged yet."""
+
+    direction: str
+    units: int
+    tokens_per_minute: int
+    price_per_unit_day: str
+    per_day: str
+    minimum_days: int
+    first_day: date | None
+    removable_from: date | None
+
+
+@dataclass(frozen=True, slots=True)
+class Reduction:
+    """Units that would be given up: from the UTC day `at` on. `refused`: their minimum term is not over before."""
+
+    direction: str
+    units: int
+    at: date
+    refused: bool
+
+
+@dataclass(frozen=True, slots=True)
+class DayPrice:
+    """What all units that count cost a day, as decimal strings."""
+
+    currency: str
+    before: str
+    after: str
+
+
+@dataclass(frozen=True, slots=True)
+class FleetForecast:
+    """The provider's fleet for the snapshot: the CU for all that is sold of it, those that the fleet's pool has for it, and
+    what of them these units need for themselves."""
+
+    instance: str
+    pool: str
+    instances: Change
+    need_compute_units: int
+    have_compute_units: int
+    own_compute_units: int
+
+
+@dataclass(frozen=True, slots=True)
+class ReservationForecast:
+    """`reason` is the one of its condition CapacityBacked; `refused` the one of Accepted, where that is False. Rates are
+    tokens per minute: of the reservation, and of the account with all that it has of the offering."""
+
+    namespace: str
+    name: str
+    account: str
+    offering: str
+    snapshot: str
+    input_units: Change
+    output_units: Change
+    input_tokens_per_minute: Change
+    output_tokens_per_minute: Change
+    input_limit: Change
+    output_limit: Change
+    per_day: DayPrice
+    purchases: tuple[Purchase, ...]
+    reductions: tuple[Reduction, ...]
+    fleet: FleetForecast | None
+    reason: str
+    message: str
+    refused: str | None
+    ok: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Forecast:
     """`settled` False: the plans still moved when the forecast gave up."""
 
     pools: tuple[PoolForecast, ...]
     instances: tuple[InstanceForecast, ...]
+    reservations: tuple[ReservationForecast, ...]
     moves: tuple[Move, ...]
     settled: bool

@@ -58,6 +58,16 @@ class SnapshotFleet:
             needed = max(needed, -(-tpm // each) if tpm else 0)
         return needed
 
+    def share(self, rate: TokenRate, cu_per_instance: int) -> int:
+        """The CU of it that a rate needs for itself, rounded up to a whole one."""
+        return max(
+            -(-tpm * cu_per_instance // each) if each else 0
+            for tpm, each in (
+                (rate.input_tpm, self.throughput.input_tpm),
+                (rate.output_tpm, self.throughput.output_tpm),
+            )
+        )
+
 
 NO_FLEET = SnapshotFleet(TokenRate(), 0)
 

@@ -32,15 +32,9 @@ from reserved_capacity.queue import Key
 from reserved_capacity.reconcilers.context import TOKENS, Context, precondition_of
 from reserved_capacity.reconcilers.tokens import fleet, leaving, policies, record
 from reserved_capacity.reconcilers.tokens.board import AccountRate, BackedBy, Finding
+from reserved_capacity.snapshot.fleet import FleetWorld, PoolRoom, fleet_report, fleet_world, sizes
 from reserved_capacity.snapshot.parsing import parse_offering
-from reserved_capacity.snapshot.tokens import (
-    base_rates,
-    claims_of_reservation,
-    fleet_instances,
-    fleet_pool,
-    reservations_of,
-    snapshot_fleets,
-)
+from reserved_capacity.snapshot.tokens import base_rates, claims_of_reservation, reservations_of, snapshot_fleets
 
 LOOK_AGAIN: Final = timedelta(minutes=5)
 """How long a ConfigMap that somebody has changed or deleted stays so: it is not watched."""
@@ -48,7 +42,7 @@ LOOK_AGAIN: Final = timedelta(minutes=5)
 
 @dataclass(frozen=True, slots=True)
 class _Plan:
-    world: fleet.FleetWorld
+    world: FleetWorld
     reservations: Sequence[TokenUnitReservation]
     claims: Sequence[Claim]
     fleets: Mapping[str, SnapshotFleet]
@@ -64,12 +58,11 @@ async def reconcile(context: Context, key: Key) -> datetime | None:
         await _unpublish(context, key.name)
         _post(context, key.name, {})
         return None
-    place, pool = fleet_pool(context.store, offering)
-    world = fleet.FleetWorld(offering, place, pool, fleet_instances(context.store, offering.name))
+    world = fleet_world(context.store, offering)
     try:
         read = await record.read(context, offering.name)
         plan = await _plan(context, world, read)
-        wanted = fleet.sizes(world, plan.backing.sold, plan.fleets)
+        wanted = sizes(world, plan.backing.sold, plan.fleets)
         await fleet.grow(context, world, wanted)
         revision = await record.write(context, read, plan.limits, plan.backing.grants)
         told = await policies.publish(context, offering, plan.limits)
@@ -84,10 +77,11 @@ async def reconcile(context: Context, key: Key) -> datetime | None:
         # Until the gateway has the limit, what carries the one before it stays.
         return now + policies.ASK_AGAIN
     await fleet.shrink(context, world, plan.backing.sold, wanted)
-    return min(now + LOOK_AGAIN, midnight_after(now)) if plan.leaving else now + LOOK_AGAIN
+    again = now + (LOOK_AGAIN if told is None else policies.LOOK_AT_GATEWAY)
+    return min(again, midnight_after(now)) if plan.leaving else again
 
 
-async def _plan(context: Context, world: fleet.FleetWorld, read: record.Record) -> _Plan:
+async def _plan(context: Context, world: FleetWorld, read: record.Record) -> _Plan:
     by_name = {
         ReservationName(each.namespace, each.name): each for each in reservations_of(context.store, world.offering.name)
     }
@@ -113,7 +107,7 @@ def _terms(reservation: TokenUnitReservation) -> ActiveUnits:
 def _findings(plan: _Plan, revision: int, published: ConditionValue) -> dict[tuple[str, str], Finding]:
     confirmed = published.status is ConditionStatus.TRUE
     by_account = {each.account: each for each in plan.limits}
-    bases = base_rates(plan.world.offering)
+    bases, room = base_rates(plan.world.offering), _room(plan.world)
     found = {}
     for each in plan.reservations:
         name = ReservationName(each.namespace, each.name)
@@ -121,7 +115,7 @@ def _findings(plan: _Plan, revision: int, published: ConditionValue) -> dict[tup
         limit = by_account.get(each.spec.account)
         fallback = base_of(bases, each.spec.account)
         sold = plan.backing.sold.get(each.spec.snapshot, TokenRate())
-        report = fleet.report(plan.world, each.spec.snapshot, sold, plan.fleets.get(each.spec.snapshot))
+        report = fleet_report(plan.world, each.spec.snapshot, sold, plan.fleets.get(each.spec.snapshot), room)
         counting = frozenset(claim.id for claim in own if plan.backing.snapshot_of(claim) is not None)
         found[each.namespace, each.name] = Finding(
             account=AccountRate(limit.base if limit else fallback, limit.added if limit else TokenRate()),
@@ -139,18 +133,19 @@ def _findings(plan: _Plan, revision: int, published: ConditionValue) -> dict[tup
     return found
 
 
+def _room(world: FleetWorld) -> PoolRoom:
+    if world.pool is None:
+        return PoolRoom()
+    units = world.pool.status.compute_units
+    return PoolRoom(units.idle, units.usable)
+
+
 def _backing(plan: _Plan, own: Sequence[Claim], instance: str) -> BackedBy | None:
-    """The CU that the reservation's own units need of the fleet, rounded up to a whole CU."""
     counting = [claim for claim in own if plan.backing.carries(claim)]
     if not counting:
         return None
-    rate, each = total(claim.rate for claim in counting), plan.fleets.get(counting[0].snapshot, NO_FLEET).throughput
-    cu = plan.world.cu_per_instance
-    shares = (
-        -(-rate.input_tpm * cu // each.input_tpm) if each.input_tpm else 0,
-        -(-rate.output_tpm * cu // each.output_tpm) if each.output_tpm else 0,
-    )
-    return BackedBy(instance, max(shares))
+    fleet_of = plan.fleets.get(counting[0].snapshot, NO_FLEET)
+    return BackedBy(instance, fleet_of.share(total(claim.rate for claim in counting), plan.world.cu_per_instance))
 
 
 def _post(context: Context, offering: str, findings: Mapping[tuple[str, str], Finding]) -> None:

@@ -30,6 +30,8 @@ from reserved_capacity.reconcilers.context import Context, precondition_of
 
 ASK_AGAIN: Final = timedelta(seconds=15)
 """How long a gateway's answer may lie unread."""
+LOOK_AT_GATEWAY: Final = timedelta(minutes=1)
+"""How long what a gateway has accepted may be refused unseen: it then serves nobody on the route (ADR 0073)."""
 LOOK_FOR_GATEWAY: Final = timedelta(minutes=10)
 # The API server's own refusals: of the content, of a namespace that is not there, of a name that somebody else has.
 _REFUSED: Final = (Invalid, NotFound, AlreadyExists)
@@ -49,7 +51,7 @@ async def publish(context: Context, offering: ModelOffering, limits: Sequence[Ac
         route = parse_route(text)
         live = await _written(context, offering.name, route, found, policy_spec(route, limits))
     except (PolicyImpossible, *_REFUSED) as error:
-        # What was accepted before stays in force.
+        # The policy before it stays, and in force if it was accepted.
         return limit_at_gateway(accepted=False, policy=policy, words=f"not written: {error}")
     await _delete(context, [each for each in found if _place(each) != _place(live)])
     said = answer(live)

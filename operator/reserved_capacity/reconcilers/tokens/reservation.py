@@ -6,22 +6,21 @@ read back from the published limits. Without the books nothing is bought or ende
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 
-from reserved_capacity.api.modeloffering import ModelOffering
 from reserved_capacity.api.pricebook import PriceBook
 from reserved_capacity.api.tokenunitreservation import TokenUnitReservation
 from reserved_capacity.domain.billing.billing_conditions import BillingState, late_at
 from reserved_capacity.domain.reasons.tokens import TokensAccepted
 from reserved_capacity.domain.terms import midnight_after
-from reserved_capacity.domain.tokens.lots import Direction, Lot, ReservationName, billing_start, day_of
-from reserved_capacity.domain.tokens.orders import Buyer, UnitTerms, plan_end, plan_orders
+from reserved_capacity.domain.tokens.lots import Lot, ReservationName, billing_start, day_of
+from reserved_capacity.domain.tokens.orders import plan_end, plan_orders
 from reserved_capacity.domain.tokens.prices import UnitPrice, UnitPrices
 from reserved_capacity.domain.tokens.token_conditions import TokenRefusal
 from reserved_capacity.ledger_ports import LedgerError
-from reserved_capacity.ports import PRICE_BOOKS, TOKEN_UNIT_RESERVATIONS, Ref
+from reserved_capacity.ports import TOKEN_UNIT_RESERVATIONS, Ref
 from reserved_capacity.queue import Key
 from reserved_capacity.reconcilers.billing.board import CLOSE, DELIVERY, Billing
 from reserved_capacity.reconcilers.billing.reading import billing_state
@@ -29,22 +28,12 @@ from reserved_capacity.reconcilers.context import LIMITS, Context
 from reserved_capacity.reconcilers.pinned import tell_notice
 from reserved_capacity.reconcilers.tokens.audit import forget, read_lots
 from reserved_capacity.reconcilers.tokens.reservation_report import ReservationReport, next_moment, status_of
-from reserved_capacity.snapshot.parsing import parse_offering
-from reserved_capacity.snapshot.tokens import claim_id, parse_reservation, unit_price_in_force
+from reserved_capacity.snapshot.market import Market, market_of, unpriced, wanted_units
+from reserved_capacity.snapshot.tokens import claim_id, parse_reservation
 
 LONGEST_BOOKS_FAILURE = 200
 MOST_LOTS = 400
 """Of one reservation at a time; its status has room for 500."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Market:
-    """What may be bought now, or why nothing."""
-
-    offering: ModelOffering | None
-    book: PriceBook | None
-    terms: Mapping[Direction, UnitTerms]
-    refusal: TokenRefusal | None
 
 
 async def reconcile(context: Context, billing: Billing, key: Key) -> datetime | None:
@@ -55,7 +44,7 @@ async def reconcile(context: Context, billing: Billing, key: Key) -> datetime | 
         forget(billing, ReservationName(key.namespace, key.name))
         await _end(context, billing, ReservationName(key.namespace, key.name), now)
         return None
-    market = _market(context, reservation, now)
+    market = market_of(context.store, reservation, day_of(now))
     try:
         report = await _agree(context, billing, reservation, market, now)
     except LedgerError as error:
@@ -84,7 +73,7 @@ async def _end(context: Context, billing: Billing, name: ReservationName, now: d
 
 
 async def _agree(
-    context: Context, billing: Billing, reservation: TokenUnitReservation, market: _Market, now: datetime
+    context: Context, billing: Billing, reservation: TokenUnitReservation, market: Market, now: datetime
 ) -> ReservationReport:
     ledger, spec = billing.ledger, reservation.spec
     name = ReservationName(reservation.namespace, reservation.name)
@@ -98,18 +87,10 @@ async def _agree(
             TokensAccepted.NOT_SUPPORTED_YET,
             f"spec.units: {MOST_LOTS} lots are running, and one reservation has no more; make another reservation",
         )
-    wanted = {Direction.INPUT: spec.units.input, Direction.OUTPUT: spec.units.output}
     plan = plan_orders(
-        wanted,
+        wanted_units(reservation),
         known,
-        Buyer(
-            spec.account,
-            name,
-            spec.offering,
-            spec.price_book_ref,
-            market.book.spec.currency if market.book is not None else "",
-            _minimum_days(market.offering),
-        ),
+        market.buyer(reservation),
         market.terms if refusal is None else {},
         now.astimezone(UTC).replace(microsecond=0),
     )
@@ -118,7 +99,7 @@ async def _agree(
     if changed:
         lots |= {lot.id: lot for lot in await ledger.register_lots(changed)}
     if plan.unpriced and refusal is None:
-        refusal = _unpriced(spec.price_book_ref, spec.offering, plan.unpriced)
+        refusal = unpriced(spec.price_book_ref, spec.offering, plan.unpriced)
     finding = context.limits.of(spec.offering, reservation.namespace, reservation.name)
     counting = finding.counting if finding is not None else frozenset()
     began = _begun(tuple(lots.values()), name, counting, now)
@@ -155,7 +136,7 @@ def _without_books(
     context: Context,
     billing: Billing,
     reservation: TokenUnitReservation,
-    market: _Market,
+    market: Market,
     failure: str,
 ) -> ReservationReport | None:
     """The lots as they stand in the status, and why they are not newer; None before anything stands there."""
@@ -172,66 +153,6 @@ def _without_books(
         state=BillingState(billing.sink_name, books_failure=failure),
         usage=context.usage.of(reservation.namespace, reservation.name),
     )
-
-
-def _market(context: Context, reservation: TokenUnitReservation, now: datetime) -> _Market:
-    spec = reservation.spec
-    offering = parse_offering(context.store, spec.offering)
-    book = context.store.parsed(Ref(PRICE_BOOKS, "", spec.price_book_ref), PriceBook)
-    refusal = _refused(reservation, offering, book)
-    if refusal is not None or offering is None or book is None or offering.spec.token_units is None:
-        return _Market(offering, book, {}, refusal)
-    units = offering.spec.token_units
-    sizes = {Direction.INPUT: units.input, Direction.OUTPUT: units.output}
-    terms = {}
-    for direction, size in sizes.items():
-        price = unit_price_in_force(book, spec.offering, direction, day_of(now))
-        if price is not None:
-            terms[direction] = UnitTerms(size.tokens_per_minute, price)
-    return _Market(offering, book, terms, None)
-
-
-def _refused(
-    reservation: TokenUnitReservation, offering: ModelOffering | None, book: PriceBook | None
-) -> TokenRefusal | None:
-    spec = reservation.spec
-    if offering is None:
-        return TokenRefusal(
-            TokensAccepted.UNKNOWN_OFFERING,
-            f"there is no ModelOffering {spec.offering!r}: create it, or make this reservation anew, since spec.offering "
-            "is immutable",
-        )
-    if offering.spec.token_units is None:
-        return TokenRefusal(
-            TokensAccepted.NOT_SOLD_BY_TOKEN,
-            f"{offering.name} is not sold by the token unit: choose another offering, or reserve compute units for it",
-        )
-    if offering.spec.snapshot(spec.snapshot) is None:
-        known = ", ".join(each.name for each in offering.spec.snapshots) or "none"
-        return TokenRefusal(
-            TokensAccepted.UNKNOWN_SNAPSHOT,
-            f"{offering.name} has no snapshot {spec.snapshot!r}: set spec.snapshot to one of {known}",
-        )
-    if book is None:
-        return TokenRefusal(
-            TokensAccepted.UNKNOWN_PRICE_BOOK,
-            f"there is no PriceBook {spec.price_book_ref!r}: create it, or make this reservation anew, since "
-            "spec.priceBookRef is immutable",
-        )
-    return None
-
-
-def _unpriced(book: str, offering: str, directions: Sequence[Direction]) -> TokenRefusal:
-    named = " and ".join(each.value for each in directions)
-    return TokenRefusal(
-        TokensAccepted.PRICE_MISSING,
-        f"PriceBook {book} has no price in force for {named} units of {offering}: append an entry to its spec.tokenUnits",
-    )
-
-
-def _minimum_days(offering: ModelOffering | None) -> int:
-    units = offering.spec.token_units if offering is not None else None
-    return units.minimum_days if units is not None else 30
 
 
 def _sightings(book: PriceBook, offering: str, now: datetime) -> list[UnitPrice]:
