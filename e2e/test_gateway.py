@@ -11,8 +11,10 @@ import json
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -59,24 +61,33 @@ class Play:
         return Customer(self.gateway.ports["gateway"], offering, account)
 
 
-@pytest.fixture(scope="module")
-def play(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Play]:
-    offerings = (Offering(GPT, free_port()), Offering(MINI, free_port(), Decimal("0.25")))
+@contextmanager
+def playing(
+    cluster: Cluster, directory: Path, offerings: tuple[Offering, ...], accounts: tuple[str, ...], base: tuple[int, int]
+) -> Iterator[Play]:
+    """Everybody has the base, of each offering."""
     for part in ("install", "gateway"):
         cluster.kubectl("apply", "--server-side", "-k", str(CHECKOUT / "manifests" / part))
-    directory = tmp_path_factory.mktemp("gateway")
     rights = service_account_kubeconfig(cluster, directory / "kubeconfig", NAMESPACE, "reserved-capacity-gateway")
-    gateway = Gateway(programs(), directory, offerings, ACCOUNTS, rights, NAMESPACE)
+    gateway = Gateway(programs(), directory, offerings, accounts, rights, NAMESPACE)
     play = Play(cluster, gateway)
     for offering in offerings:
-        play.publish(offering.name, entry("*", BASE), wait=False)
+        play.publish(offering.name, entry("*", base), wait=False)
     try:
         gateway.start()
         yield play
     finally:
         gateway.stop()
-        cluster.kubectl("delete", "configmap", f"limits-{GPT}", f"limits-{MINI}", "-n", NAMESPACE, "--ignore-not-found")
+        published = [f"limits-{offering.name}" for offering in offerings]
+        cluster.kubectl("delete", "configmap", *published, "-n", NAMESPACE, "--ignore-not-found")
         cluster.kubectl("delete", "-k", str(CHECKOUT / "manifests/gateway"), "--ignore-not-found")
+
+
+@pytest.fixture(scope="module")
+def play(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Play]:
+    offerings = (Offering(GPT, free_port()), Offering(MINI, free_port(), Decimal("0.25")))
+    with playing(cluster, tmp_path_factory.mktemp("gateway"), offerings, ACCOUNTS, BASE) as play:
+        yield play
 
 
 def ask_until_refused(customer: Customer, words: str = "hello", tokens: int = 20) -> list[Answer]:

@@ -71,7 +71,7 @@ def _answer(status: int, headers: dict[str, str], text: str) -> Answer:
         return Answer(status, headers)
     events = [line.removeprefix("data: ") for line in text.splitlines() if line.startswith("data: {")]
     usage = next(found for event in reversed(events or [text]) if (found := json.loads(event).get("usage")))
-    cached = usage.get("prompt_tokens_details", {}).get("cached_tokens", 0)
+    cached = (usage.get("prompt_tokens_details") or {}).get("cached_tokens", 0)
     return Answer(status, headers, usage["prompt_tokens"], usage["completion_tokens"], cached)
 
 

@@ -17,11 +17,13 @@ Config = dict[str, Any]
 
 @dataclass(frozen=True)
 class Offering:
-    """`port` is where its server listens; clients reach it by the host of the offering's name."""
+    """`port` is where its server listens; clients reach it by the host of the offering's name. `stands_in`: a stand-in for a
+    large model (`standin`)."""
 
     name: str
     port: int
     cached_input_weight: Decimal = Decimal(1)
+    stands_in: bool = False
 
 
 def bootstrap(ports: Mapping[str, int], offerings: tuple[Offering, ...], accounts: tuple[str, ...]) -> Config:

@@ -13,6 +13,7 @@ import urllib.request
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -24,7 +25,7 @@ from reserved_capacity.gateway import ratelimit
 _START_SECONDS = 120
 _STOP_SECONDS = 5
 _OURS = Path(sys.executable).parent / "reserved-capacity"
-_MODEL = Path(__file__).parent / "model.py"
+_MODEL, _STANDIN = (Path(__file__).parent / name for name in ("model.py", "standin.py"))
 
 ENVOY, SERVICE, STORE, FOLLOWER = "envoy", "ratelimit", "store", "follower"
 
@@ -48,7 +49,7 @@ class Gateway:
         for name in ("gateway", "admin", "service", "http", "debug", "counters", "store"):
             self.ports[name] = free_port()
         for offering in self.offerings:
-            self._start(offering.name, [self.programs.python, _MODEL, self._place(offering.name), offering.port])
+            self.start_server(offering)
         self.start_part(STORE)
         self.start_part(FOLLOWER)
         self._wait("the limits are written", (self._limits / "limits.yaml").exists)
@@ -57,17 +58,22 @@ class Gateway:
             self._wait(offering.name, lambda port=offering.port: _answers(port, "/health"))  # type: ignore[misc]
         self.start_part(ENVOY)
 
+    def start_server(self, offering: Offering) -> None:
+        """The offering's inference server; it is not waited for."""
+        script = _STANDIN if offering.stands_in else _MODEL
+        self._start(offering.name, [self.programs.python, script, self._place(offering.name), offering.port])
+
     def start_part(self, name: str) -> None:
         """One of ENVOY, SERVICE, STORE, FOLLOWER; returns when it is there."""
         match name:
             case "envoy":
                 config = self.directory / "envoy.json"
-                config.write_text(json.dumps(bootstrap(self.ports, self.offerings, self.accounts), indent=1))
+                config.write_text(json.dumps(self.envoy_configuration(), indent=1))
                 options = ("--concurrency", "2", "--disable-hot-restart", "--log-level", "warning")
                 self._start(name, [self.programs.envoy, "-c", config, *options])
                 self._wait("Envoy is ready", lambda: _answers(self.ports["admin"], "/ready"))
             case "ratelimit":
-                self._start(name, [self.programs.rate_limit], self._service_settings())
+                self._start(name, [self.programs.rate_limit], self.service_settings())
                 self._wait("the rate-limit service is ready", lambda: _answers(self.ports["http"], "/healthcheck"))
             case "store":
                 where = ("--bind", "127.0.0.1", "--port", self.ports["store"], "--dir", self.directory)
@@ -135,7 +141,10 @@ class Gateway:
         place.mkdir(exist_ok=True)
         return place
 
-    def _service_settings(self) -> dict[str, str]:
+    def envoy_configuration(self) -> dict[str, Any]:
+        return bootstrap(self.ports, self.offerings, self.accounts)
+
+    def service_settings(self) -> dict[str, str]:
         listening = {"": "http", "GRPC_": "service", "DEBUG_": "debug"}
         return {
             **{f"{name}PORT": str(self.ports[port]) for name, port in listening.items()},
