@@ -1,6 +1,6 @@
 """Limits as a BackendTrafficPolicy on a real API server with Envoy Gateway's own CRD (behaviour.md T3, ADR 0053).
 
-Envoy Gateway itself does not run here: the test says what it would.
+Envoy Gateway itself does not run here: the test says what it would. With the real one: `test_envoy_gateway`.
 """
 
 from __future__ import annotations

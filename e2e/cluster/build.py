@@ -34,6 +34,8 @@ class Module:
     version_packages: tuple[str, ...]
     data: tuple[str, ...]
     announcement: str
+    edits: tuple[tuple[str, str, str], ...] = ()
+    """(file of the pinned module, words, what they are compiled as): where a program leaves something to nobody's choice."""
 
     @property
     def directory(self) -> Path:
@@ -62,6 +64,8 @@ class Module:
         """The cache directory of exactly this content on this kind of machine."""
         machine = f"{platform.system()} {platform.machine()}"
         digest = hashlib.sha256(f"{machine} {self.package} {self.ldflags} {self.data}".encode())
+        if self.edits:
+            digest.update(repr(self.edits).encode())
         for path in sorted(self.directory.iterdir()):
             digest.update(path.name.encode() + b"\0" + path.read_bytes())
         return cache_root() / f"{self.name}-{self.version}-{digest.hexdigest()[:12]}"
@@ -119,7 +123,7 @@ def _build(module: Module, home: Path) -> None:
     with tempfile.TemporaryDirectory(prefix=".building-", dir=cache_root()) as scratch:
         result = Path(scratch) / module.name
         result.mkdir()
-        _compile(module, result / module.name)
+        _compile(module, result / module.name, _edited(module, Path(scratch)))
         if module.data:
             source = _go_output(module, "list", "-m", "-f", "{{.Dir}}", module.pinned)
             for name in module.data:
@@ -128,9 +132,46 @@ def _build(module: Module, home: Path) -> None:
         result.rename(home)
 
 
-def _compile(module: Module, output: Path) -> None:
+def _edited(module: Module, scratch: Path) -> list[str]:
+    """The options that have Go compile an edited copy of the pinned module, which stays as it is in Go's cache."""
+    if not module.edits:
+        return []
+    copy, modfile = scratch / "source", scratch / "go.mod"
+    _copy(Path(_go_output(module, "list", "-m", "-f", "{{.Dir}}", module.pinned)), copy)
+    for name, words, instead in module.edits:
+        text = (copy / name).read_text(encoding="utf-8")
+        if words not in text:
+            raise ClusterError(f"{module.pinned} {module.version}: there is no {words!r} in {name} any more")
+        (copy / name).write_text(text.replace(words, instead), encoding="utf-8")
+    shutil.copyfile(module.directory / "go.mod", modfile)
+    shutil.copyfile(module.directory / "go.sum", scratch / "go.sum")
+    with modfile.open("a", encoding="utf-8") as file:
+        file.write(f"\nreplace {module.pinned} => {copy}\n")
+    return [f"-modfile={modfile}"]
+
+
+def _copy(source: Path, copy: Path) -> None:
+    """Go's cache is read-only, the copy is not; what only its own tests read stays behind."""
+    shutil.copytree(
+        source, copy, ignore=shutil.ignore_patterns("testdata", "site", "*_test.go"), copy_function=shutil.copyfile
+    )
+    for each in (copy, *copy.rglob("*/")):
+        each.chmod(0o700)
+
+
+def _compile(module: Module, output: Path, options: list[str]) -> None:
     # Without cgo and with trimmed paths every checkout and every user of a machine shares Go's own build cache.
-    command = ["go", "build", "-v", "-mod=readonly", "-buildvcs=false", "-trimpath", "-ldflags", module.ldflags]
+    command = [
+        "go",
+        "build",
+        "-v",
+        "-mod=readonly",
+        "-buildvcs=false",
+        "-trimpath",
+        "-ldflags",
+        module.ldflags,
+        *options,
+    ]
     began = time.monotonic()
     lines: deque[str] = deque(maxlen=30)
     compiled = 0

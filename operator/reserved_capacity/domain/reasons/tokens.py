@@ -77,8 +77,8 @@ class LimitPublished(Reason):
     GATEWAY_REJECTED = (
         "GatewayRejected",
         FALSE,
-        "The gateway refuses the policy; the limit before it stays in force.",
-        "Correct what the gateway's message names.",
+        "The API server or the gateway refuses the policy, in the words of the message; new units do not count.",
+        "Correct what it names; the route of a policy that Envoy Gateway itself refuses answers 500 until then.",
     )
     PUBLISHING = (
         "Publishing",
