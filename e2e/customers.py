@@ -273,7 +273,9 @@ class Customer:
         return {name: count for name, count in serve.items() if meant.get(name) == count}
 
     def pods(self) -> dict[str, str]:
-        return {each["metadata"]["name"]: each["metadata"]["uid"] for each in self.history.of(PODS, self.name)}
+        """Of members, name to uid."""
+        mine = [each for each in self.history.of(PODS, self.name) if MEMBER_LABEL in each["metadata"]["labels"]]
+        return {each["metadata"]["name"]: each["metadata"]["uid"] for each in mine}
 
     def pods_on(self, node: str) -> list[Json]:
         return [each for each in self.history.of(PODS, self.name) if each["spec"].get("nodeName") == node]

@@ -11,6 +11,7 @@ from e2e.customers import MEMBER_LABEL, Customer, claims_of
 from e2e.history import History, World
 
 BLOCKS_PER_NODE = 8
+_PREFETCH_LABEL = "reservedcapacity.io/prefetch"
 
 
 def violations(history: History, customers: Sequence[Customer]) -> list[str]:
@@ -72,6 +73,8 @@ def _of_pods(pods: list[Json], pools: list[Json]) -> Iterator[str]:
         for node in each["nodes"]
     }
     for pod in pods:
+        if _PREFETCH_LABEL in pod["metadata"]["labels"]:
+            continue  # it asks for no GPU, and holds nothing
         node = pod["spec"].get("nodeName")
         if node:
             used[node] += _gpus(pod)

@@ -11,6 +11,7 @@ from tests.unit.argocd.argo import health_of
 
 SNAPSHOT_LABEL = "reservedcapacity.io/snapshot"
 
+_PREFETCH = "-prefetch-"  # in the names of what pulls an artifact
 _SERVICE_LABEL = "kubernetes.io/service-name"
 
 
@@ -57,7 +58,10 @@ def touched(history: History, customer: Customer, since: int) -> list[str]:
     return [
         f"{each.version} {each.place}"
         for each in history.happenings
-        if each.version > since and each.place[0] in (PODS, STATEFUL_SETS) and each.place[1] == customer.name
+        if each.version > since
+        and each.place[0] in (PODS, STATEFUL_SETS)
+        and each.place[1] == customer.name
+        and _PREFETCH not in each.place[2]
     ]
 
 
@@ -68,6 +72,22 @@ def snapshots(history: History, customer: Customer, instance: str = "chat") -> d
         for pod in history.of(PODS, customer.name)
         if pod["metadata"]["labels"].get(INSTANCE_LABEL) == instance
     }
+
+
+def pulled_before_it_went(history: History, customer: Customer, since: int) -> dict[str, bool]:
+    """By node on which a member was told to end: had what pulls the artifact there come to its end before?"""
+    there: set[str] = set()
+    found: dict[str, bool] = {}
+    for happening, _ in history.replay():
+        pod = happening.obj
+        if happening.version <= since or happening.place[:2] != (PODS, customer.name) or pod is None:
+            continue
+        node = pod["spec"].get("nodeName", "")
+        if _PREFETCH in happening.place[2]:
+            there |= {node} if pod["status"].get("phase") == "Succeeded" else set()
+        elif pod["metadata"].get("deletionTimestamp"):
+            found.setdefault(node, node in there)
+    return found
 
 
 def pods_of(history: History, customer: Customer, snapshot: str) -> list[Json]:

@@ -242,6 +242,12 @@ def two_at_once_until_all_is_used(release: Installation, granted: set[rights.Rig
         third.kill()
 
 
+def another_snapshot(number: int) -> dict[str, Any]:
+    """In a full pool, member by member, each after the artifact is on its node."""
+    upgrade = {"strategy": "InPlace", "minAvailable": 1, "acceptBelowMinimum": True}
+    return {"snapshot": f"gpt-4-turbo-{('2025-01-15', '2024-04-09')[number % 2]}", "upgrade": upgrade}
+
+
 def change_one_of_each_kind(cluster: Cluster, number: int) -> None:
     """A new generation of every kind, a node that comes back without its claim, and children that are gone."""
     patch(cluster, "acceleratorclass", "h100-8", {"spec": {"repair": [repair(f"{number + 11}m")]}})
@@ -249,7 +255,8 @@ def change_one_of_each_kind(cluster: Cluster, number: int) -> None:
     price = {"term": "OneYear", "effectiveFrom": f"2030-01-{number + 1:02}", "pricePerComputeUnitMonth": "220.00"}
     added = [{"op": "add", "path": "/spec/computeUnits/-", "value": price}]
     cluster.kubectl("patch", "pricebook", "usd", "--type=json", "-p", json.dumps(added))
-    patch(cluster, "mi", "chat", {"spec": {"priority": number + 1}})
+    patch(cluster, "mi", "chat", {"spec": {"priority": number + 1, **another_snapshot(number)}})
+    says(cluster, "chat", "UpToDate", "True", "UpToDate")
     tokens = reservation("tokens", "gpt-4.1", number + 1)
     cluster.kubectl("apply", "--server-side", "-f", "-", input=json.dumps(tokens))
     for child in ("service", "pdb"):

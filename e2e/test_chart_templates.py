@@ -226,6 +226,7 @@ def test_every_flag_of_the_operator_is_a_value(helm: Helm) -> None:
         "--database-url",
         "--billing-url",
         "--prometheus-url",
+        "--pull-image",
     }
     assert f"--namespace={NAMESPACE}" in arguments
     ports = {port["name"]: port["containerPort"] for port in container(documents)["ports"]}

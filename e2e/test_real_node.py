@@ -101,10 +101,14 @@ def test_the_operator_of_the_chart_serves_a_model_on_real_nodes(market: Market, 
 def test_a_surge_moves_every_member_and_no_request_fails(market: Market, traffic: Traffic) -> None:
     assert market.snapshots() == {OLD.name}
     _move_under_load(market, traffic, NEW.name)
+    # S3: the kubelet had mounted the new artifact and the server's image, and the Job was over, before any member ended.
+    pulled, ended = market.happened("Job", "Completed"), market.happened("Pod", "Killing")
+    assert pulled[0] <= ended[0], (pulled, ended)
     report = market.status()["upgradeReport"]
     assert (report["from"], report["to"], report["result"]) == (OLD.name, NEW.name, "Done")
     # The new model is a third of the old one: the operator has read that off the servers' own counters.
     assert float(report["throughputRatio"]) > 1, report
+    assert report["unavailableSeconds"] == 0, report
     print(f"throughput per compute unit: {report['throughputRatio']} times the old one's")
 
 

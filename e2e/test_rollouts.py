@@ -32,6 +32,7 @@ from e2e.serving import (
     moved,
     never_comes_up,
     pods_of,
+    pulled_before_it_went,
     rollout,
     served,
     shown_by_argo_cd,
@@ -136,6 +137,32 @@ async def _block_then_in_place(stage: Stage, full: Customer) -> None:
     assert fewest(history, full, since) == 1
     assert rollout(full)["strategy"] == "InPlace"
     assert {each["allocated"] for each in _units(full, since)} <= {300, 600}
+
+
+async def test_s3_in_place_nobody_goes_before_the_artifact_is_on_the_node(stage: Stage) -> None:
+    """The Job that pulls it is the real controllers', the kubelet is KWOK's. When the rollout is over it leaves nothing."""
+    [pulls] = await enter(stage, pulls=600)
+    in_place = {"strategy": "InPlace", "minAvailable": 1, "acceptBelowMinimum": True}
+    history, since, before = pulls.history, pulls.history.version, set(pulls.pods().values())
+    await pulls.edit("chat", snapshot=NEW, upgrade=in_place)
+    await moved(pulls, NEW)
+    assert before.isdisjoint(pulls.pods().values())
+    went = pulled_before_it_went(history, pulls, since)
+    assert went, "members have gone"
+    assert all(went.values()), went
+    assert await pulls.sees("chat", "True", "Cached", "SnapshotCached")
+
+    def everything() -> list[str]:
+        return [each["metadata"]["name"] for each in history.of(PODS, pulls.name)]
+
+    await history.until(lambda: sorted(everything()) == sorted(pulls.pods()), "no pull is left", 60, everything)
+    jobs = await asyncio.to_thread(stage.cluster.kubectl, "get", "jobs", "-n", pulls.name, "-o", "name")
+    assert jobs.stdout.strip() == ""
+    report = status_of(pulls)["upgradeReport"]
+    assert (report["result"], report["unavailableSeconds"]) == ("Done", 0), (
+        "one of two served all the time, as promised"
+    )
+    assert_nothing_broke(stage, pulls)
 
 
 async def _borrows(lent: Customer) -> None:

@@ -11,6 +11,7 @@ from e2e.cluster.lifecycle import Cluster
 from e2e.cluster.nodes import GPU_PRODUCT
 from e2e.cluster.state import CHECKOUT
 from e2e.customers import INSTANCE_LABEL
+from e2e.node.configs import PAUSE_IMAGE
 from e2e.node.nodes import REAL_LABEL, RealNodes
 from e2e.tools.helm import Helm, HelmError
 from e2e.tools.install import Installation
@@ -43,6 +44,7 @@ class Market:
             "image.repository": image.repository,
             "image.digest": image.digest,
             "image.pullPolicy": "Never",
+            "pullImage": PAUSE_IMAGE,
             "persistence.enabled": "false",
             r"nodeSelector.kubernetes\.io/hostname": "system",
         }
@@ -113,6 +115,12 @@ class Market:
         """Wait until this many pods of the instance are there, whatever they are about to do."""
         pods = ("get", "pods", "-n", self.namespace, "-l", f"{INSTANCE_LABEL}={self.instance}", "-o", "name")
         until(lambda: len(self.cluster.kubectl(*pods).stdout.split()) == count, f"{count} pods are left")
+
+    def happened(self, kind: str, reason: str) -> list[str]:
+        """When Events of this reason were posted about the customer's objects of a kind, in order."""
+        about = f"reason={reason},involvedObject.kind={kind}"
+        found = self.cluster.kubectl("get", "events", "-n", self.namespace, f"--field-selector={about}", "-o", "json")
+        return sorted(each["firstTimestamp"] or each["eventTime"] for each in json.loads(found.stdout)["items"])
 
     def endpoint(self) -> str:
         return str(self.status()["endpoint"])

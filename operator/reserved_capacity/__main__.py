@@ -14,6 +14,7 @@ from reserved_capacity.settings import (
     DEFAULT_METRICS_PORT,
     DEFAULT_NAMESPACE,
     DEFAULT_PROBE_PORT,
+    DEFAULT_PULL_IMAGE,
     Settings,
     SettingsError,
 )
@@ -75,6 +76,12 @@ def _parser() -> argparse.ArgumentParser:
     add(
         "--prometheus-url",
         help="of the Prometheus that scrapes the gateways: use is read there (default: use is not measured)",
+    )
+    add(
+        "--pull-image",
+        default=DEFAULT_PULL_IMAGE,
+        help="of the pods that bring a snapshot to its nodes before a rollout; it has to end at once when it is told -v "
+        f"(default: {DEFAULT_PULL_IMAGE})",
     )
     add("--metrics-port", type=int, help=f"0: any free one (default: {DEFAULT_METRICS_PORT}, or any if that is taken)")
     add("--probe-port", type=int, help=f"/livez and /readyz (default: {DEFAULT_PROBE_PORT}, or any if that is taken)")

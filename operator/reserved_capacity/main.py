@@ -85,6 +85,7 @@ async def _run(settings: Settings) -> int:
             servers=ServerMetrics() if in_cluster() else None,
             gateways=PrometheusCounters(settings.prometheus_url) if settings.prometheus_url else None,
         ),
+        pull_image=settings.pull_image,
     )
     operator = Operator(settings, access, build=build, route=routes.keys_for, keeps_books=True)
     try:

@@ -58,6 +58,7 @@ EVENTS = Resource("events.k8s.io", "v1", "events", "Event", namespaced=True)
 STATEFUL_SETS = Resource("apps", "v1", "statefulsets", "StatefulSet", namespaced=True)
 CONTROLLER_REVISIONS = Resource("apps", "v1", "controllerrevisions", "ControllerRevision", namespaced=True)
 POD_DISRUPTION_BUDGETS = Resource("policy", "v1", "poddisruptionbudgets", "PodDisruptionBudget", namespaced=True)
+JOBS = Resource("batch", "v1", "jobs", "Job", namespaced=True)
 ENDPOINT_SLICES = Resource("discovery.k8s.io", "v1", "endpointslices", "EndpointSlice", namespaced=True)
 # Of Envoy Gateway, where it is installed; not watched.
 BACKEND_TRAFFIC_POLICIES = Resource(
@@ -72,7 +73,7 @@ OUR_KINDS = (
     MODEL_INSTANCES,
     TOKEN_UNIT_RESERVATIONS,
 )
-CHILD_KINDS = (STATEFUL_SETS, SERVICES, POD_DISRUPTION_BUDGETS, CONTROLLER_REVISIONS)
+CHILD_KINDS = (STATEFUL_SETS, SERVICES, POD_DISRUPTION_BUDGETS, CONTROLLER_REVISIONS, JOBS)
 # Deleted in the foreground, so that "the StatefulSet is gone" means that its pods are. For what owns nothing this would
 # only add a finalizer; and of a ControllerRevision the garbage collector could not take it off again: the API server
 # compares its `data` byte by byte, in an encoding that a patch does not keep (tried on 1.36.3).

@@ -12,6 +12,7 @@ LEASE_NAME = "reserved-capacity"
 DEFAULT_NAMESPACE = "reserved-capacity"  # where manifests/install puts the operator and its right to the Lease
 DEFAULT_METRICS_PORT = 9090
 DEFAULT_PROBE_PORT = 8081
+DEFAULT_PULL_IMAGE = "registry.k8s.io/pause:3.10"  # most nodes have it: it holds every pod together
 WORKERS = 16
 DRAIN_SECONDS = 6.0
 
@@ -32,6 +33,7 @@ class Settings:
     billing_url: str | None = field(default=None, repr=False)
     billing_token: str | None = field(default=None, repr=False)
     prometheus_url: str | None = field(default=None, repr=False)
+    pull_image: str = DEFAULT_PULL_IMAGE
     metrics_port: int | None = None
     probe_port: int | None = None
     clock_offset_file: Path | None = None

@@ -16,6 +16,7 @@ from typing import Any
 from reserved_capacity.ports import (
     CONTROLLER_REVISIONS,
     ENDPOINT_SLICES,
+    JOBS,
     NODES,
     POD_DISRUPTION_BUDGETS,
     PODS,
@@ -131,6 +132,12 @@ def _node_status(status: JsonObject) -> JsonObject:
     return {"conditions": [condition(each) for each in status.get("conditions") or ()], **allocatable}
 
 
+def _job_status(status: JsonObject) -> JsonObject:
+    """Whether it is over, and since when."""
+    condition = _only(("type", "status", "lastTransitionTime"))
+    return {"conditions": [condition(each) for each in status.get("conditions") or ()]}
+
+
 # None: nothing of it.
 _PARTS: dict[tuple[Resource, str], Callable[[Any], Any] | None] = {
     (NODES, "status"): _node_status,
@@ -138,6 +145,8 @@ _PARTS: dict[tuple[Resource, str], Callable[[Any], Any] | None] = {
     (PODS, "status"): _pod_status,
     (STATEFUL_SETS, "spec"): _stateful_set_spec,
     (CONTROLLER_REVISIONS, "data"): _shared,
+    (JOBS, "spec"): None,
+    (JOBS, "status"): _job_status,
     (SERVICES, "spec"): _only(("ports", "selector", "type")),
     (SERVICES, "status"): None,
     (POD_DISRUPTION_BUDGETS, "status"): None,

@@ -1,4 +1,4 @@
-"""Owns what a cluster does by itself, in steps: garbage collection, StatefulSets, kubelets, EndpointSlices.
+"""Owns what a cluster does by itself, in steps: garbage collection, StatefulSets, Jobs, kubelets, EndpointSlices.
 
 No threads and no time of its own: each `step()` does what is due now, so that a test decides what is seen half-way.
 """
@@ -10,11 +10,13 @@ import random
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 from typing import Any
 
 from reserved_capacity.ports import (
     CHILD_KINDS,
     ENDPOINT_SLICES,
+    JOBS,
     NODES,
     OUR_KINDS,
     PODS,
@@ -27,6 +29,7 @@ from reserved_capacity.ports import (
 from tests.fakes.cluster import FOREGROUND, FakeCluster
 from tests.fakes.documents import cloned
 
+_SECONDS = "%Y-%m-%dT%H:%M:%SZ"
 _COLLECTED = (*CHILD_KINDS, PODS, ENDPOINT_SLICES)
 
 
@@ -36,11 +39,14 @@ def ref_of(resource: Resource, obj: JsonObject) -> Ref:
 
 @dataclass(slots=True)
 class FakeControllers:
-    """`becomes_ready(pod)` decides per step whether a running pod gets ready; `stops(pod)` whether a deleted one goes."""
+    """`becomes_ready(pod)` decides per step whether a running pod gets ready; `stops(pod)` whether a deleted one goes;
+    `pulls(pod)` what a Job's pod says of its images: None that they are there, so that it runs and ends, else why not (empty:
+    it is at it)."""
 
     cluster: FakeCluster
     becomes_ready: Callable[[JsonObject], bool] = lambda _pod: True
     stops: Callable[[JsonObject], bool] = lambda _pod: True
+    pulls: Callable[[JsonObject], str | None] = lambda _pod: None
     pods_made: list[str] = field(default_factory=list)
 
     async def step(self) -> bool:
@@ -55,6 +61,8 @@ class FakeControllers:
         self._collect_garbage()
         for sts in self.cluster.all_stored(STATEFUL_SETS):
             self._sync_stateful_set(sts)
+        for job in self.cluster.all_stored(JOBS):
+            self._sync_job(job)
         for pod in self.cluster.all_stored(PODS):
             self._sync_pod(pod)
         for sts in self.cluster.all_stored(STATEFUL_SETS):
@@ -65,7 +73,7 @@ class FakeControllers:
 
     def nudge(self, chance: random.Random) -> None:
         """One controller does one thing, by chance: they lag behind each other, and behind the world."""
-        turn = chance.randrange(8)
+        turn = chance.randrange(9)
         if turn == 0:
             self._collect_garbage()
             return
@@ -73,9 +81,10 @@ class FakeControllers:
             (STATEFUL_SETS, self._sync_stateful_set),
             (STATEFUL_SETS, self._report_stateful_set),
             (SERVICES, self._sync_slice),
+            (JOBS, self._sync_job),
             (PODS, self._sync_pod),
         )
-        resource, act = acts[min(turn - 1, 3)]
+        resource, act = acts[min(turn - 1, 4)]
         shelf = self.cluster.all_stored(resource)
         if shelf:
             act(chance.choice(shelf))
@@ -153,6 +162,29 @@ class FakeControllers:
         }
         self.cluster.user_patch(ref, {"status": status}, status=True)
 
+    # ------------------------------------------------------------------------------------------------------------ Jobs
+
+    def _sync_job(self, job: JsonObject) -> None:
+        """One pod at a time, made anew where it has failed or is gone; over when one has ended well, or the time is up."""
+        ref, status = ref_of(JOBS, job), job.get("status") or {}
+        if job["metadata"].get("deletionTimestamp") or status.get("conditions"):
+            return
+        now = self.cluster.now()
+        started = datetime.fromisoformat(status.get("startTime") or f"{now:{_SECONDS}}")
+        pods = self._pods_of(job)
+        succeeded = any(pod["status"].get("phase") == "Succeeded" for pod in pods)
+        late = now >= started + timedelta(seconds=job["spec"]["activeDeadlineSeconds"])
+        if succeeded or late:
+            ended = {"type": "Complete" if succeeded else "Failed", "status": "True"}
+            conditions = [{**ended, "lastTransitionTime": f"{now:{_SECONDS}}"}]
+            self.cluster.user_patch(ref, {"status": {"conditions": conditions}}, status=True)
+            for pod in pods if late else ():
+                if not pod["metadata"].get("deletionTimestamp"):
+                    self.cluster.user_delete(ref_of(PODS, pod))
+        elif all(pod["status"].get("phase") == "Failed" for pod in pods):
+            self.cluster.user_patch(ref, {"status": {"startTime": f"{started:{_SECONDS}}"}}, status=True)
+            self.cluster.user_create(PODS, _pod_of_job(job, len(pods), self.cluster.version))
+
     # -------------------------------------------------------------------------------------------------------- kubelets
 
     def _sync_pod(self, pod: JsonObject) -> None:
@@ -173,6 +205,9 @@ class FakeControllers:
             if self.stops(pod) and not pod["metadata"].get("finalizers"):
                 self.cluster.remove(ref)
             return
+        if _is_of_job(pod):
+            self._sync_pulling_pod(ref, pod)
+            return
         ready = "True" if is_ready(pod) or self.becomes_ready(pod) else "False"
         if pod.get("status", {}).get("phase") == "Running" and is_ready(pod) == (ready == "True"):
             return
@@ -183,6 +218,18 @@ class FakeControllers:
         self.cluster.user_patch(
             ref, {"status": {"phase": "Running", "podIP": _address(ref), "conditions": conditions}}, status=True
         )
+
+    def _sync_pulling_pod(self, ref: Ref, pod: JsonObject) -> None:
+        """It ends as soon as it runs, and it runs when its images are there."""
+        if pod["status"].get("phase") == "Succeeded":
+            return
+        why = self.pulls(pod)
+        status: JsonObject = {"phase": "Pending" if why is not None else "Succeeded"}
+        waiting = {"reason": "ErrImagePull", "message": why} if why else {"reason": "ContainerCreating"}
+        names = [each["name"] for each in pod["spec"]["containers"]] if why is not None else []
+        status["containerStatuses"] = [{"name": name, "state": {"waiting": waiting}} for name in names]
+        if any(pod["status"].get(key) != value for key, value in status.items()):
+            self.cluster.user_patch(ref, {"status": status}, status=True)
 
     def fail_pod(self, ref: Ref) -> None:
         """The pod runs on but is no longer ready (until `becomes_ready` says so again)."""
@@ -240,6 +287,26 @@ def _owner(obj: JsonObject, api_version: str, kind: str) -> JsonObject:
         "uid": obj["metadata"]["uid"],
         "controller": True,
         "blockOwnerDeletion": True,
+    }
+
+
+def _is_of_job(pod: JsonObject) -> bool:
+    return any(owner["kind"] == "Job" for owner in pod["metadata"].get("ownerReferences") or ())
+
+
+def _pod_of_job(job: JsonObject, before: int, version: int) -> JsonObject:
+    """Named by chance on a real cluster; here by what makes it differ from the one before."""
+    template, name = cloned(job["spec"]["template"]), job["metadata"]["name"]
+    labels = {**template["metadata"]["labels"], "batch.kubernetes.io/job-name": name}
+    return {
+        "metadata": {
+            "name": f"{name}-{before}{version}",
+            "namespace": job["metadata"]["namespace"],
+            "labels": labels,
+            "ownerReferences": [_owner(job, "batch/v1", "Job")],
+        },
+        "spec": template["spec"],
+        "status": {"phase": "Pending"},
     }
 
 

@@ -19,6 +19,7 @@ def check(world: World, before: PoolState, plan: RolloutsPlan) -> None:
     _immutable(world, before, after)
     _availability(world, before, after)
     _gates(world, before, after, plan)
+    _artifacts(world, before, after)
 
 
 def _blocks(world: World, before: PoolState, after: tuple[Holding, ...]) -> None:
@@ -45,6 +46,23 @@ def _immutable(world: World, before: PoolState, after: tuple[Holding, ...]) -> N
             assert (each.nodes, each.blocks, each.since) == (former.nodes, former.blocks, former.since)
             assert former.version in (None, each.version), f"{each.member} changed what it runs"
             assert former.held or not each.held, f"{each.member} came back"
+
+
+def _artifacts(world: World, before: PoolState, after: tuple[Holding, ...]) -> None:
+    """S3: who serves is not stopped for a successor in its place before the artifact is there. What goes back in was there."""
+    if world.cached is None or world.shrinking:
+        return
+    held = {each.member for each in after if each.held}
+    heirs = succeeded([each for each in after if each.held])
+    rolling = {each.instance: each for each in world.records if each.moving and not each.goes_back}
+    for each in before.holdings:
+        record = rolling.get(each.instance)
+        stops = each.held and each.member not in held and each.member in before.available
+        if record is None or record.toward != record.target or not stops or each.member in heirs:
+            continue
+        cached = world.cached.get(record.target.snapshot, set())
+        serves = {one.version for one in before.holdings if one.member in before.available and one.member in held}
+        assert cached.issuperset(each.nodes) or record.target in serves, f"{each.member} stops before the pull"
 
 
 def _availability(world: World, before: PoolState, after: tuple[Holding, ...]) -> None:

@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.golden import canaries, failures, faults, scaling, superseding, surging, waiting, without_spare
+from tests.golden import canaries, failures, faults, prefetching, scaling, superseding, surging, waiting, without_spare
 from tests.golden.story import SCENARIOS, Scenario
 
 KEPT = Path(__file__).parent / "rollout"
 SEEDS = range(1, 5)
-CHAPTERS = (surging, without_spare, canaries, waiting, failures, superseding, faults, scaling)
+CHAPTERS = (surging, without_spare, canaries, waiting, prefetching, failures, superseding, faults, scaling)
 
 
 @pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda scenario: scenario.slug)

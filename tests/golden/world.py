@@ -356,6 +356,8 @@ class World:
         def pulled() -> str | None:
             assert self.cached is not None
             self.pulling.discard((snapshot, node))
+            if node not in self.nodes or self.nodes[node].failed:
+                return None
             self.cached.setdefault(snapshot, set()).add(node)
             return f"the artifact of {snapshot} is on {node}"
 

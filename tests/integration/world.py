@@ -15,6 +15,7 @@ from typing import Any
 
 from reserved_capacity import reconcilers
 from reserved_capacity.adapters.remembering import RememberingCluster
+from reserved_capacity.api import meta
 from reserved_capacity.loop import Loop
 from reserved_capacity.ports import (
     ACCELERATOR_CLASSES,
@@ -230,8 +231,11 @@ class World:
         }
 
     def pods(self) -> dict[str, str]:
-        """Pod name to uid."""
-        return {pod["metadata"]["name"]: pod["metadata"]["uid"] for pod in self.cluster.objects(PODS)}
+        """Members' pods, name to uid."""
+        return {pod["metadata"]["name"]: pod["metadata"]["uid"] for pod in self.member_pods()}
+
+    def member_pods(self) -> list[JsonObject]:
+        return [pod for pod in self.cluster.objects(PODS) if meta.MEMBER_LABEL in (pod["metadata"].get("labels") or {})]
 
     def writes(self) -> list[str]:
         """The writes so far, in words; clear `cluster.writes` to begin anew."""

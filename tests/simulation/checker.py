@@ -13,6 +13,7 @@ from dataclasses import replace
 from reserved_capacity.ports import (
     COMPUTE_UNIT_POOLS,
     ENDPOINT_SLICES,
+    JOBS,
     MODEL_INSTANCES,
     NODES,
     PODS,
@@ -25,6 +26,7 @@ from tests.simulation.facts import (
     INSTANCE,
     MEMBER,
     POOL,
+    PREFETCH,
     PoolName,
     by_node,
     claims_on,
@@ -237,6 +239,8 @@ class Checker(RecordRules):
     def _pod(self, event: str, pod: JsonObject) -> None:
         at = place(pod)
         before = self._pods.get(at)
+        if label(pod, PREFETCH):
+            return  # it asks for no GPU
         if not label(pod, MEMBER):
             if event == "DELETED":
                 self._foreign.pop(at, None)
@@ -248,6 +252,7 @@ class Checker(RecordRules):
             self._pods.pop(at, None)
             return
         self._pods[at] = pod
+        self._mounted(pod)
         node = pod["spec"].get("nodeName")
         if node and (before is None or not before["spec"].get("nodeName")):
             self._bound(at, pod, node)
@@ -277,5 +282,6 @@ _SEEN: dict[Resource, Callable[[Checker, str, JsonObject], None]] = {
     MODEL_INSTANCES: Checker._instance,
     STATEFUL_SETS: Checker._member,
     PODS: Checker._pod,
+    JOBS: Checker._pulled,
     ENDPOINT_SLICES: Checker._endpoints,
 }

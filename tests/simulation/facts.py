@@ -12,6 +12,8 @@ CLAIMS = "reservedcapacity.io/claims"
 MEMBER = "reservedcapacity.io/member"
 POOL = "reservedcapacity.io/pool"
 INSTANCE = "reservedcapacity.io/instance"
+PREFETCH = "reservedcapacity.io/prefetch"
+SNAPSHOT = "reservedcapacity.io/snapshot"
 GPU = "nvidia.com/gpu"
 
 PoolName = tuple[str, str]

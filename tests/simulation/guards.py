@@ -11,7 +11,7 @@ from unittest import mock
 
 from reserved_capacity.adapters.remembering import RememberingCluster
 from reserved_capacity.domain import admission, claims, members, placement, pool_plan
-from reserved_capacity.domain.rollout import gates
+from reserved_capacity.domain.rollout import gates, starts
 from reserved_capacity.domain.rollout.walk import Walk
 from reserved_capacity.doubts import Doubts
 from reserved_capacity.loop import Loop
@@ -291,6 +291,12 @@ ALONE: tuple[Guard, ...] = (
     Guard("a pause (S4)", removals.without_gate(gates._paused), rollouts.it_is_paused, "S4"),
     Guard("a maintenance window (S4)", removals.without_gate(gates._window), rollouts.its_window_is_closed, "S4"),
     Guard("a canary goes alone until it is approved (S4)", removals.no_canary(), rollouts.a_canary_goes_first, "S4"),
+    Guard(
+        "the artifact is on the node first (S3)",
+        removals.instead(starts, "lacking_of", lambda *_: []),
+        rollouts.its_artifact_is_not_on_the_node,
+        "S3",
+    ),
     Guard("what was borrowed goes back (S2)", removals.never_given_back(), rollouts.it_borrows, "C4"),
     Guard(
         "the progress deadline (S6)",

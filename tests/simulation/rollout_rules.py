@@ -8,14 +8,18 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 
+from reserved_capacity.api import meta
 from reserved_capacity.ports import MODEL_INSTANCES, MODEL_OFFERINGS, JsonObject, Ref
 from tests.simulation.facts import (
+    INSTANCE,
+    SNAPSHOT,
     Held,
     PoolName,
     Rollout,
     by_instance,
     contracted_blocks,
     doubled,
+    label,
     moving,
     place,
     rollouts_of,
@@ -62,6 +66,19 @@ class RolloutRules(Sightings):
         following = [*(wish.version for wish in wishes[1:]), FOR_EVER]
         return [wish for wish, end in zip(wishes, following, strict=True) if wish.uid and end >= since]
 
+    def _mounted(self, pod: JsonObject) -> None:
+        """A member's pod that runs has the artifact of its snapshot."""
+        if (pod.get("status") or {}).get("phase") == "Running":
+            here = (pod["metadata"]["namespace"], label(pod, INSTANCE), label(pod, SNAPSHOT), pod["spec"]["nodeName"])
+            self._artifacts.add(here)
+
+    def _pulled(self, _event: str, job: JsonObject) -> None:
+        """A Job that has come to its end has left the artifact on its node."""
+        ends = [each["type"] for each in (job.get("status") or {}).get("conditions") or ()]
+        if "Complete" in ends:
+            node = job["metadata"]["annotations"][meta.NODE_ANNOTATION]
+            self._artifacts.add((job["metadata"]["namespace"], label(job, INSTANCE), label(job, SNAPSHOT), node))
+
     # ------------------------------------------------------------------------------------------------------ the record
 
     def _steps(
@@ -85,6 +102,7 @@ class RolloutRules(Sightings):
             )
             self._gates(at, before, pool, instance, (mine.get(instance, ()), now.get(instance, ())))
             self._budget(at, pool, instance, wishes, (old, new))
+            self._cached_first(at, instance, before, pool, mine.get(instance, ()))
 
     def _known_version(self, at: PoolName, instance: str, old: tuple[Held, ...], new: tuple[Held, ...]) -> None:
         """S1, I4: nobody runs what the instance never asked for."""
@@ -143,6 +161,23 @@ class RolloutRules(Sightings):
         count = len(there) + len(rollout.vacated)
         if all(0 < each.canary < min(moved, each.desired, count) for each in wishes):
             self.found(f"{made.member} is made while the canary of {made.instance} has not passed", "S4")
+
+    def _cached_first(
+        self, at: PoolName, instance: str, before: JsonObject, pool: JsonObject, old: tuple[Held, ...]
+    ) -> None:
+        """S3: no member that serves is stopped for a version whose artifact is not on the nodes where its successor goes."""
+        known = {name for each in rollouts_of(before) if each.instance == instance for name in each.vacated}
+        for rollout in rollouts_of(pool):
+            if rollout.instance != instance or rollout.state != "Running" or rollout.source == rollout.target:
+                continue
+            target = rollout.target[0]
+            for each in old:
+                stops = each.member in set(rollout.vacated) - known and not each.releasing
+                if not stops or not self._serves(at[0], each, lately=False):
+                    continue
+                bare = [node for node in each.nodes if (at[0], instance, target, node) not in self._artifacts]
+                if bare:
+                    self.found(f"{each.member} stops for {target}, which is not on {', '.join(bare)}", "S3")
 
     def _budget(
         self,

@@ -65,6 +65,7 @@ class Sightings:
     _served_until: dict[tuple[str, str], int] = field(default_factory=dict)
     _moving: set[str] = field(default_factory=set)
     _returning: set[str] = field(default_factory=set)
+    _artifacts: set[tuple[str, str, str, str]] = field(default_factory=set)  # namespace, instance, snapshot, node
 
     def copy(self, cluster: FakeCluster) -> Self:
         """One that knows the same of a copy of the cluster, and goes on from there."""

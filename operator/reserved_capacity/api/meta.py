@@ -33,6 +33,14 @@ COMPUTE_UNITS_ANNOTATION: Final = f"{GROUP}/compute-units"
 NODES_ANNOTATION: Final = f"{GROUP}/nodes"
 REPLACES_ANNOTATION: Final = f"{GROUP}/replaces"
 
+# On Jobs that pull an artifact to a node, and on their pods: for which instance (behaviour.md S3). Their pods carry neither the
+# instance's label nor the member's: they are nobody's members.
+PREFETCH_LABEL: Final = f"{GROUP}/prefetch"
+NODE_ANNOTATION: Final = f"{GROUP}/node"
+NODE_UID_ANNOTATION: Final = f"{GROUP}/node-uid"
+RECIPE_ANNOTATION: Final = f"{GROUP}/recipe"
+ATTEMPT_ANNOTATION: Final = f"{GROUP}/attempt"
+
 # On ModelInstances that the operator makes itself, for the provider's token-unit fleet (behaviour.md T4).
 FLEET_LABEL: Final = f"{GROUP}/fleet"
 

@@ -10,7 +10,7 @@ from .eligibility import Refusal
 from .holdings import BlockedMove, Wait, Waiting
 from .reasons.base import ConditionStatus, Ready
 from .reasons.instance import ACCEPTED_REASONS, Available, CapacityReserved, InstanceAccepted, UpToDate
-from .rollout.conditions import up_to_date
+from .rollout.conditions import snapshot_cached, up_to_date
 from .rollout.values import RolloutReport
 
 
@@ -53,7 +53,14 @@ class InstanceObservation:
 def conditions_of(seen: InstanceObservation) -> tuple[ConditionValue, ...]:
     """All conditions whose behaviour is built, `Ready` last."""
     accepted, reserved, available, updated = _accepted(seen), _capacity_reserved(seen), _available(seen), _updated(seen)
-    return (accepted, reserved, available, updated, _ready(seen, accepted, reserved, available, updated))
+    return (
+        accepted,
+        reserved,
+        snapshot_cached(seen.rollout),
+        available,
+        updated,
+        _ready(seen, accepted, reserved, available, updated),
+    )
 
 
 def _accepted(seen: InstanceObservation) -> ConditionValue:

@@ -25,7 +25,7 @@ from reserved_capacity.reconcilers.context import (
 from reserved_capacity.reconcilers.throughput import ThroughputMeter
 from reserved_capacity.reconcilers.tokens import limits, reservation
 from reserved_capacity.reconcilers.tokens.usage import UsageMeter
-from reserved_capacity.settings import DEFAULT_NAMESPACE
+from reserved_capacity.settings import DEFAULT_NAMESPACE, DEFAULT_PULL_IMAGE
 from reserved_capacity.store import Store
 
 Reconciler = Callable[[Key], Awaitable[datetime | None]]
@@ -35,7 +35,7 @@ STANDING = (Key(CLOSE, "", ""), Key(USAGE, "", ""))
 """What is to be done whatever objects there are."""
 
 
-def build(
+def build(  # noqa: PLR0913 - the composition root's own: what every process gives, and what one alone was told
     cluster: Cluster,
     store: Store,
     clock: Clock,
@@ -44,11 +44,12 @@ def build(
     namespace: str = DEFAULT_NAMESPACE,
     *,
     counters: Counters = NO_COUNTERS,
+    pull_image: str = DEFAULT_PULL_IMAGE,
 ) -> Mapping[str, Reconciler]:
     """Every reconciler by the name that keys carry. `enqueue` wakes a key for a reason that no object shows; `namespace` is
     the operator's own."""
     meter = ThroughputMeter(counters.servers, clock) if counters.servers is not None else None
-    context = Context(cluster, store, clock, enqueue, billing, namespace, meter)
+    context = Context(cluster, store, clock, enqueue, billing, namespace, meter, pull_image)
     return {
         **_billing(context),
         CAPACITY: partial(capacity.reconcile, context),

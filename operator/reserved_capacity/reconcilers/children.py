@@ -83,7 +83,7 @@ def controller_revision(instance: ModelInstance, name: str, template: Mapping[st
     return {
         "apiVersion": "apps/v1",
         "kind": "ControllerRevision",
-        "metadata": _child_metadata(instance, name),
+        "metadata": child_metadata(instance, name),
         "revision": instance.metadata.generation,
         "data": dict(template),
     }
@@ -94,7 +94,7 @@ def service(instance: ModelInstance, port: int) -> JsonObject:
     return {
         "apiVersion": "v1",
         "kind": "Service",
-        "metadata": _child_metadata(instance, instance.name),
+        "metadata": child_metadata(instance, instance.name),
         "spec": {
             "selector": {meta.INSTANCE_LABEL: instance.name, POD_INDEX_LABEL: "0"},
             "ports": [{"name": "http", "port": port, "targetPort": "http", "protocol": "TCP"}],
@@ -106,7 +106,7 @@ def pod_disruption_budget(instance: ModelInstance, min_available_pods: int) -> J
     return {
         "apiVersion": "policy/v1",
         "kind": "PodDisruptionBudget",
-        "metadata": _child_metadata(instance, instance.name),
+        "metadata": child_metadata(instance, instance.name),
         "spec": {
             "minAvailable": min_available_pods,
             # A pod that never became ready protects nothing; it must not hold up a drain.
@@ -135,7 +135,7 @@ def stateful_set(
     pod = copy.deepcopy(template["pod"])
     pod["metadata"]["labels"] = {**pod["metadata"]["labels"], **labels}
     pod["spec"]["affinity"] = _affinity(holding.member, hostnames)
-    body_metadata = _child_metadata(instance, holding.member)
+    body_metadata = child_metadata(instance, holding.member)
     body_metadata["labels"] = {**labels, meta.REVISION_LABEL: revision}
     body_metadata["annotations"] = {
         meta.PROFILE_ANNOTATION: template["profile"],
@@ -191,7 +191,8 @@ def endpoint_of(instance: ModelInstance, port: int) -> str:
     return f"http://{instance.name}.{instance.namespace}.svc:{port}/v1"
 
 
-def _child_metadata(instance: ModelInstance, name: str) -> dict[str, Any]:
+def child_metadata(instance: ModelInstance, name: str) -> dict[str, Any]:
+    """What every child carries: whose it is, and that it goes with it."""
     return {
         "name": name,
         "namespace": instance.namespace,
@@ -295,12 +296,19 @@ def _tolerations(class_: AcceleratorClass) -> list[dict[str, Any]]:
     ]
 
 
-def _affinity(member: str, hostnames: Sequence[str]) -> dict[str, Any]:
+def pinned_to(hostnames: Sequence[str]) -> dict[str, Any]:
+    """The affinity of a pod that may run there and nowhere else."""
     pinned = {"key": HOSTNAME_LABEL, "operator": "In", "values": list(hostnames)}
     return {
         "nodeAffinity": {
             "requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": [{"matchExpressions": [pinned]}]}
-        },
+        }
+    }
+
+
+def _affinity(member: str, hostnames: Sequence[str]) -> dict[str, Any]:
+    return {
+        **pinned_to(hostnames),
         "podAntiAffinity": {
             "requiredDuringSchedulingIgnoredDuringExecution": [
                 {"topologyKey": HOSTNAME_LABEL, "labelSelector": {"matchLabels": {meta.MEMBER_LABEL: member}}}

@@ -21,7 +21,7 @@ from reserved_capacity.reconcilers import events
 from reserved_capacity.reconcilers.billing.board import Billing
 from reserved_capacity.reconcilers.throughput import ThroughputMeter
 from reserved_capacity.reconcilers.tokens.board import LimitsBoard, UsageBoard
-from reserved_capacity.settings import DEFAULT_NAMESPACE
+from reserved_capacity.settings import DEFAULT_NAMESPACE, DEFAULT_PULL_IMAGE
 from reserved_capacity.store import Store
 
 CAPACITY, POOL, INSTANCE = "capacity", "pool", "instance"
@@ -80,7 +80,7 @@ class Board:
 class Context:
     """`namespace` is the operator's own. `cluster` is one that puts what it reads and writes into `store`
     (adapters.remembering). `billing` None: no books are kept, as in tests of capacity; `meter` None: nobody compares the
-    throughput of old and new."""
+    throughput of old and new. `pull_image`: what the pods run that bring artifacts to nodes."""
 
     cluster: Cluster
     store: Store
@@ -89,6 +89,7 @@ class Context:
     billing: Billing | None = None
     namespace: str = DEFAULT_NAMESPACE
     meter: ThroughputMeter | None = None
+    pull_image: str = DEFAULT_PULL_IMAGE
     board: Board = field(default_factory=Board)
     limits: LimitsBoard = field(default_factory=LimitsBoard)
     usage: UsageBoard = field(default_factory=UsageBoard)

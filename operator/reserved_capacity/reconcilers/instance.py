@@ -26,7 +26,6 @@ from reserved_capacity.ports import (
     CONTROLLER_REVISIONS,
     EVENTS,
     MODEL_INSTANCES,
-    NODES,
     POD_DISRUPTION_BUDGETS,
     SERVICES,
     STATEFUL_SETS,
@@ -47,12 +46,10 @@ from reserved_capacity.reconcilers.context import Context
 from reserved_capacity.reconcilers.instance_report import InstanceReport, status_of
 from reserved_capacity.reconcilers.instance_world import InstanceWorld, gather, owned_by
 from reserved_capacity.reconcilers.pinned import tell_notice
+from reserved_capacity.reconcilers.pulls import pull
 from reserved_capacity.reconcilers.throughput import Subject
-from reserved_capacity.snapshot import (
-    HOSTNAME_LABEL,
-    members_of,
-    parse_instance,
-)
+from reserved_capacity.snapshot import members_of, parse_instance
+from reserved_capacity.snapshot.nodes import hostname_of
 from reserved_capacity.store import BY_INSTANCE
 
 # When to look again at what no watch of ours tells of: a name that somebody else has (the periodic LIST drops from the
@@ -70,6 +67,7 @@ async def reconcile(context: Context, key: Key) -> datetime | None:
         return None
     world = gather(context, parse_instance(context.store, observed))
     name_taken = await _apply(context, world) if world.pool is not None else None
+    pulled_next = await pull(context, world)
     # What was written just now is part of what is reported.
     world = gather(context, world.instance)
     report = InstanceReport(
@@ -87,7 +85,7 @@ async def reconcile(context: Context, key: Key) -> datetime | None:
     await _tell_blocked_move(context, observed, world, status.summary or "")
     later = context.clock.now() + LATER if name_taken is not None else None
     told_next = await tell_notice(context, observed, report.pinned(context.clock.now()))
-    moments = (later, next_count(status.availability), look_again, told_next)
+    moments = (later, next_count(status.availability), look_again, told_next, pulled_next)
     return min((at for at in moments if at is not None), default=None)
 
 
@@ -159,7 +157,7 @@ def _pool_of(world: InstanceWorld) -> Ref:
 
 
 async def _create_member(context: Context, world: InstanceWorld, create: CreateMember) -> None:
-    hostnames = [_hostname(context, node) for node in create.holding.nodes]
+    hostnames = [hostname_of(context.store, node) for node in create.holding.nodes]
     body = children.stateful_set(
         world.instance,
         create.holding,
@@ -254,10 +252,3 @@ def _served_port(context: Context, world: InstanceWorld) -> int | None:
     if existing is None or not owned_by(existing, world.instance):
         return None
     return next((int(port["port"]) for port in existing["spec"].get("ports") or ()), None)
-
-
-def _hostname(context: Context, node: str) -> str:
-    """The node's hostname label, which affinity is about; on some clouds it differs from the node's name."""
-    stored = context.store.get(Ref(NODES, "", node))
-    labels = (stored["metadata"].get("labels") or {}) if stored is not None else {}
-    return str(labels.get(HOSTNAME_LABEL, node))

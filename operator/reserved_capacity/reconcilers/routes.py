@@ -17,6 +17,7 @@ from reserved_capacity.ports import (
     COMPUTE_UNIT_POOLS,
     CONTROLLER_REVISIONS,
     ENDPOINT_SLICES,
+    JOBS,
     MODEL_INSTANCES,
     MODEL_OFFERINGS,
     NODES,
@@ -210,6 +211,9 @@ def _fitness(node: JsonObject | None) -> tuple[Any, ...] | None:
 
 def _pod(old: JsonObject | None, new: JsonObject | None, store: Store) -> Iterator[Key]:
     pod = _either(old, new)
+    if meta.PREFETCH_LABEL in (pod["metadata"].get("labels") or {}):
+        yield from _pull(old, new, store)
+        return
     yield from _child(old, new, store)
     was, now = (each["spec"].get("nodeName", "") if each is not None else "" for each in (old, new))
     if _goes(old, new):
@@ -220,6 +224,13 @@ def _pod(old: JsonObject | None, new: JsonObject | None, store: Store) -> Iterat
     if old is None or _troubles(old) != _troubles(new):
         # Its endpoint may have been seen before it; and why a step takes its time is told (S6).
         yield from _waiting_pool(pod["metadata"], store)
+
+
+def _pull(old: JsonObject | None, new: JsonObject | None, store: Store) -> Iterator[Key]:
+    """It is nobody's member: what counts is why it does not get on. That it has come to its end, its Job says."""
+    metadata = _either(old, new)["metadata"]
+    if _troubles(old) != _troubles(new):
+        yield from _waiting_pool_of(metadata["namespace"], _label(metadata, meta.PREFETCH_LABEL), store)
 
 
 def _troubles(pod: JsonObject | None) -> list[str]:
@@ -289,12 +300,19 @@ def _endpoint_slice(old: JsonObject | None, new: JsonObject | None, store: Store
 
 def _waiting_pool(metadata: JsonObject, store: Store) -> Iterator[Key]:
     """The pool of a child's instance, if something in it waits for who serves."""
-    instance = store.get(Ref(MODEL_INSTANCES, metadata["namespace"], _label(metadata, meta.INSTANCE_LABEL)))
-    if instance is None:
-        return
-    pool = store.get(Ref(COMPUTE_UNIT_POOLS, metadata["namespace"], instance["spec"]["poolRef"]))
-    if pool is not None and moves(pool):
-        yield Key(POOL, metadata["namespace"], instance["spec"]["poolRef"])
+    yield from _waiting_pool_of(metadata["namespace"], _label(metadata, meta.INSTANCE_LABEL), store)
+
+
+def _waiting_pool_of(namespace: str, name: str, store: Store) -> Iterator[Key]:
+    instance = store.get(Ref(MODEL_INSTANCES, namespace, name))
+    pool = store.get(Ref(COMPUTE_UNIT_POOLS, namespace, instance["spec"]["poolRef"])) if instance is not None else None
+    if instance is not None and pool is not None and moves(pool):
+        yield Key(POOL, namespace, instance["spec"]["poolRef"])
+
+
+def _job(old: JsonObject | None, new: JsonObject | None, store: Store) -> Iterator[Key]:
+    yield from _child(old, new, store)
+    yield from _waiting_pool(_either(old, new)["metadata"], store)
 
 
 def _child(old: JsonObject | None, new: JsonObject | None, _store: Store) -> Iterator[Key]:
@@ -318,6 +336,7 @@ _ROUTES: dict[Resource, _Route] = {
     SERVICES: _child,
     POD_DISRUPTION_BUDGETS: _child,
     CONTROLLER_REVISIONS: _child,
+    JOBS: _job,
     ENDPOINT_SLICES: _endpoint_slice,
 }
 

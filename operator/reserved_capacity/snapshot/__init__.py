@@ -11,6 +11,7 @@ from reserved_capacity.snapshot.indexes import (
     NODES_BY_LABEL,
     NODES_BY_POOL,
     POOLS_BY_COMMITMENT,
+    PULLS_BY_INSTANCE,
     claims_annotation,
     claims_of,
 )
@@ -62,6 +63,7 @@ __all__ = [
     "NODES_BY_LABEL",
     "NODES_BY_POOL",
     "POOLS_BY_COMMITMENT",
+    "PULLS_BY_INSTANCE",
     "ZONE_LABEL",
     "PoolPlaces",
     "ailing_conditions",

@@ -10,6 +10,7 @@ from reserved_capacity.domain.nodes import Claim, PoolId
 from reserved_capacity.ports import (
     COMPUTE_UNIT_POOLS,
     NODES,
+    PODS,
     STATEFUL_SETS,
     JsonObject,
 )
@@ -75,6 +76,16 @@ def _nodes_of_member(stateful_set: JsonObject) -> Iterable[Hashable]:
 MEMBERS_BY_POOL = Index("members-by-pool", frozenset({STATEFUL_SETS}), _pool_of_member)
 # Key: name of a node that the member is pinned to.
 MEMBERS_BY_NODE = Index("members-by-node", frozenset({STATEFUL_SETS}), _nodes_of_member)
+
+
+def _instance_of_pull(pod: JsonObject) -> Iterable[Hashable]:
+    metadata = pod["metadata"]
+    instance = (metadata.get("labels") or {}).get(meta.PREFETCH_LABEL)
+    return ((metadata["namespace"], instance),) if instance else ()
+
+
+# Key: (namespace, name of the instance for which the pod pulls an artifact).
+PULLS_BY_INSTANCE = Index("pulls-by-instance", frozenset({PODS}), _instance_of_pull)
 # Key: id of a commitment, which is unique in the cluster or else a duplicate.
 POOLS_BY_COMMITMENT = Index("pools-by-commitment", frozenset({COMPUTE_UNIT_POOLS}), _commitments_of_pool)
 INDEXES = (
@@ -83,5 +94,6 @@ INDEXES = (
     NODES_BY_LABEL,
     MEMBERS_BY_POOL,
     MEMBERS_BY_NODE,
+    PULLS_BY_INSTANCE,
     POOLS_BY_COMMITMENT,
 )

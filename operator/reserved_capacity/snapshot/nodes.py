@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime
 
+from reserved_capacity.api import meta
 from reserved_capacity.api.acceleratorclass import DEFAULT_REPAIR, AcceleratorClass
 from reserved_capacity.domain import nodes as domain_nodes
 from reserved_capacity.domain.nodes import InventoryNode, NodeCondition, RepairRule
@@ -13,6 +14,7 @@ from reserved_capacity.ports import (
     NODES,
     PODS,
     JsonObject,
+    Ref,
 )
 from reserved_capacity.snapshot.indexes import NODES_BY_LABEL, claims_of
 from reserved_capacity.snapshot.parsing import timestamp
@@ -126,10 +128,21 @@ def labels_of(node: JsonObject) -> dict[str, str]:
     return dict(node["metadata"].get("labels") or {})
 
 
+def hostname_of(store: Store, node: str) -> str:
+    """The node's hostname label, which affinity is about; on some clouds it differs from the node's name."""
+    stored = store.get(Ref(NODES, "", node))
+    return str((labels_of(stored) if stored is not None else {}).get(HOSTNAME_LABEL, node))
+
+
 def running_pods(store: Store, node: str) -> list[JsonObject]:
-    """Our pods on a node that nobody has begun to delete."""
+    """Members' pods on a node that nobody has begun to delete. What pulls an artifact there is nobody to wait for."""
     pods = store.by(PODS_BY_NODE, PODS, node)
-    return [pod for pod in pods if not pod["metadata"].get("deletionTimestamp")]
+    return [
+        pod
+        for pod in pods
+        if not pod["metadata"].get("deletionTimestamp")
+        and meta.PREFETCH_LABEL not in (pod["metadata"].get("labels") or {})
+    ]
 
 
 def whole(quantity: str | int) -> int:

@@ -198,7 +198,10 @@ class Paper:
                 self._remove_member(pool.namespace, holding)
         view = view_pool(self.store, pool, now=self.now, recorded=lambda at: at, terms={})
         held = frozenset(holding.member for holding in view.world.holdings if holding.held)
-        plan = plan_pool(replace(view.world, gone=gone, available=view.world.available | held), now=self.now)
+        # As everybody serves at once, every artifact is everywhere at once.
+        specs = tuple(replace(spec, prefetched=None) for spec in view.world.rollout_specs)
+        told = replace(view.world, gone=gone, available=view.world.available | held, rollout_specs=specs)
+        plan = plan_pool(told, now=self.now)
         self.planned[place_of(pool)] = (view, plan)
         self.moves += _moves(pool, view.world.holdings, plan.holdings.holdings)
         status = _status_of(pool, plan)

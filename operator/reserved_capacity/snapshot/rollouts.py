@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime
-from typing import Any
 
 from reserved_capacity.api import meta
 from reserved_capacity.api.computeunitpool import ComputeUnitPool
@@ -15,9 +14,10 @@ from reserved_capacity.domain.rollout.target import Listed, Target, effective_ta
 from reserved_capacity.domain.rollout.values import Canary, RolloutSpec, Window
 from reserved_capacity.domain.snapshot_supported import PinnedSnapshot
 from reserved_capacity.domain.versions import Version
-from reserved_capacity.ports import PODS, JsonObject
+from reserved_capacity.ports import PODS
 from reserved_capacity.snapshot.instances import lifecycle_dates
 from reserved_capacity.snapshot.pins import pinned_snapshot
+from reserved_capacity.snapshot.pulls import prefetched, trouble_of
 from reserved_capacity.snapshot.windows import ALWAYS, schedule_error, window_at
 from reserved_capacity.store import BY_INSTANCE, Store
 
@@ -72,6 +72,7 @@ def rollout_spec(store: Store, instance: ModelInstance, target: Target, window: 
         suspended=instance.spec.suspend,
         because=target.because,
         changes_at=target.changes_at,
+        prefetched=prefetched(store, instance, target.version.snapshot),
         causes=_causes(store, instance),
     )
 
@@ -81,16 +82,7 @@ def _causes(store: Store, instance: ModelInstance) -> Mapping[str, str]:
     found: dict[str, str] = {}
     for pod in store.by(BY_INSTANCE, PODS, (instance.namespace, instance.name)):
         member = (pod["metadata"].get("labels") or {}).get(meta.MEMBER_LABEL)
-        cause = _cause(pod)
+        cause = trouble_of(pod)
         if member and cause:
             found.setdefault(member, cause)
     return found
-
-
-def _cause(pod: JsonObject) -> str:
-    statuses: list[dict[str, Any]] = (pod.get("status") or {}).get("containerStatuses") or []
-    for status in statuses:
-        waiting = (status.get("state") or {}).get("waiting") or {}
-        if waiting.get("reason") not in (None, "ContainerCreating", "PodInitializing"):
-            return ": ".join(str(waiting[key]) for key in ("reason", "message") if waiting.get(key))[:256]
-    return ""

@@ -23,6 +23,10 @@ def _two(theatre: Theatre, model: str = "small", cu: int = 300, **upgrade: Any) 
 
 def _successor_is_made(theatre: Theatre, operator: Process) -> None:
     theatre.edit("a", snapshot="small-2")
+    for key in (pool_key("p"), instance_key("a")):
+        theatre.hears(operator)
+        theatre.reconciles(operator, key)
+    theatre.cluster_works()  # the artifact comes to the node
     for key in (pool_key("p"), instance_key("a"), instance_key("a")):
         theatre.hears(operator)
         theatre.reconciles(operator, key)
@@ -78,6 +82,13 @@ def a_canary_goes_first(theatre: Theatre) -> None:
     rollout = theatre.stored(MODEL_INSTANCES, "a")["status"]["rollout"]
     theatre.expect(rollout["phase"] == "AwaitingApproval", "S4", f"the canary is {rollout['phase']}")
     theatre.edit("a", upgrade={"canary": {"approvedRollout": rollout["id"]}})
+
+
+def its_artifact_is_not_on_the_node(theatre: Theatre) -> None:
+    """In place, on a node that has the old artifact only."""
+    _two(theatre, cu=200, **_IN_PLACE)
+    theatre.time_goes_by_for_others()
+    theatre.edit("a", snapshot="small-2")
 
 
 def it_borrows(theatre: Theatre) -> None:

@@ -19,7 +19,6 @@ from reserved_capacity.domain.rollout.target import AutoUpgrade, Listed, effecti
 from reserved_capacity.domain.rollout.values import (
     Canary,
     Failure,
-    Prefetched,
     RolloutPhase,
     RolloutRecord,
     RolloutReport,
@@ -299,11 +298,11 @@ def test_after_a_rollback_the_condition_tells_the_failure_and_the_next_step() ->
 
 def test_an_artifact_is_cached_where_it_will_be_needed_or_the_node_is_named() -> None:
     """S3."""
-    report = RolloutReport(RolloutPhase.PREFETCHING, V2, prefetch=("gpu-2",))
+    report = RolloutReport(RolloutPhase.PREFETCHING, V2, record(), prefetch=("gpu-2",))
 
-    assert snapshot_cached(RolloutReport(RolloutPhase.IDLE, V2), Prefetched()).reason == "Cached"
-    assert snapshot_cached(report, Prefetched()).reason == "Prefetching"
-    failed = snapshot_cached(report, Prefetched(failures={"gpu-2": "401 Unauthorized"}))
+    assert snapshot_cached(RolloutReport(RolloutPhase.IDLE, V2)).reason == "Cached"
+    assert snapshot_cached(report).reason == "Prefetching"
+    failed = snapshot_cached(replace(report, unpulled={"gpu-2": "401 Unauthorized"}))
     assert (failed.reason, "gpu-2: 401 Unauthorized" in failed.message) == ("PrefetchFailed", True)
 
 

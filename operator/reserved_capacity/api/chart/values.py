@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, NonNegative
 from pydantic.alias_generators import to_camel
 
 from reserved_capacity.api.fields import DNS_LABEL, DNS_SUBDOMAIN
-from reserved_capacity.settings import DEFAULT_METRICS_PORT, DEFAULT_PROBE_PORT
+from reserved_capacity.settings import DEFAULT_METRICS_PORT, DEFAULT_PROBE_PORT, DEFAULT_PULL_IMAGE
 
 _QUANTITY = r"^[0-9]+(\.[0-9]+)?([EPTGMk]i?|m)?$"
 
@@ -177,6 +177,9 @@ class Values(Section):
     """A Secret with the bearer token that billingUrl asks for."""
     prometheus_url: OptionalUrl = ""
     """The Prometheus that scrapes the gateways: the use of token units is read there."""
+    pull_image: Annotated[str, Field(min_length=1, max_length=512)] = DEFAULT_PULL_IMAGE
+    """What runs in the pods that bring a snapshot to its nodes before a rollout: an image that ends at once when it is told
+    -v. Where nodes cannot pull it, name your mirror of it."""
     ports: Ports = Ports()
     resources: PodResources = PodResources()
     termination_grace_period_seconds: Annotated[int, Field(ge=10, le=600)] = 30

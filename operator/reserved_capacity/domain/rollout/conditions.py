@@ -7,7 +7,7 @@ from typing import Final
 from reserved_capacity.domain.conditions import ConditionValue, condition
 from reserved_capacity.domain.reasons.instance import SnapshotCached, UpToDate
 
-from .values import Prefetched, RolloutPhase, RolloutReport, RolloutState
+from .values import RolloutPhase, RolloutReport, RolloutState
 
 _REASONS: Final = {
     RolloutPhase.PREFETCHING: UpToDate.ROLLING_OUT,
@@ -32,20 +32,30 @@ def up_to_date(report: RolloutReport) -> ConditionValue:
         what_next = f"correct the cause and change the spec, or set the snapshot and profile back to {record.source}"
         return condition("UpToDate", UpToDate.ROLLED_BACK, f"{failed}{report.step}: {what_next}")
     told = "; ".join(each for each in (report.step, report.blocked_on) if each)
-    return condition("UpToDate", _REASONS[report.phase], told or f"moving to {report.target}")
+    unpulled = report.phase is RolloutPhase.PREFETCHING and report.blocked_on
+    reason = UpToDate.ROLLOUT_BLOCKED if unpulled else _REASONS[report.phase]
+    return condition("UpToDate", reason, told or f"moving to {report.target}")
 
 
-def snapshot_cached(report: RolloutReport, prefetched: Prefetched) -> ConditionValue:
-    """Is the artifact on every node that will need it? (S3)"""
+def snapshot_cached(report: RolloutReport | None) -> ConditionValue:
+    """Is the artifact on every node that will need it? (S3) Only a rollout waits for that: members of a first placement pull
+    it as they start."""
+    record = report.record if report is not None else None
+    if report is None or record is None or record.goes_back or record.state is not RolloutState.RUNNING:
+        return condition("SnapshotCached", SnapshotCached.CACHED, "no rollout waits for an artifact")
     snapshot = report.target.snapshot
-    failed = [f"{node}: {prefetched.failures[node]}" for node in report.prefetch if node in prefetched.failures]
-    if failed:
+    if report.unpulled:
+        failed = "; ".join(f"{node}: {why}" for node, why in report.unpulled.items())
         return condition(
             "SnapshotCached",
             SnapshotCached.PREFETCH_FAILED,
-            f"the artifact of {snapshot} could not be pulled, no capacity was released for it: {'; '.join(failed)}",
+            f"the artifact of {snapshot} could not be pulled, no capacity was released for it: {failed}: correct the "
+            "artifact's registry or the offering's imagePullSecrets; it is tried again by itself",
         )
     if report.prefetch:
         waiting = f"the artifact of {snapshot} is being pulled to {', '.join(report.prefetch)}"
         return condition("SnapshotCached", SnapshotCached.PREFETCHING, waiting)
+    if report.phase in (RolloutPhase.BLOCKED, RolloutPhase.PAUSED):
+        still = f"the rollout does not move, so no node waits for the artifact of {snapshot}"
+        return condition("SnapshotCached", SnapshotCached.CACHED, still)
     return condition("SnapshotCached", SnapshotCached.CACHED, f"the artifact of {snapshot} is where it will be needed")

@@ -41,6 +41,8 @@ def report_of(walk: Walk, stop: Stop | None) -> RolloutReport:
     blocked_on = stop.blocked_on
     if record.state is RolloutState.HALTED and record.failure is not None:
         blocked_on = words.halted(record, record.failure)
+    prefetch = prefetch_of(walk, stop)
+    failures = walk.spec.prefetched.failures if walk.spec.prefetched is not None else {}
     return RolloutReport(
         phase=_phase(walk, stop),
         target=record.target,
@@ -50,7 +52,8 @@ def report_of(walk: Walk, stop: Stop | None) -> RolloutReport:
         step=_step(walk, stop),
         blocked_on=blocked_on,
         next_moment=_next_moment(walk, stop),
-        prefetch=prefetch_of(walk, stop),
+        prefetch=prefetch,
+        unpulled={node: failures[node] for node in prefetch if node in failures},
     )
 
 

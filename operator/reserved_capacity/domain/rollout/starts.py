@@ -116,10 +116,10 @@ def _begin_in_place(walk: Walk, why: str) -> Stop:
         left = ", ".join(sorted({node for each in walk.candidates for node in each.nodes}))
         return Stop(RolloutPhase.BLOCKED, blocked_on=f"nothing may be placed again on {left}: uncordon or repair it")
     first = usable[0]
-    if lacking := lacking_of(walk, first.nodes):
-        return _prefetching(walk, lacking)
     if objection := walk.objection(first, hopeful=True):
         return Stop(RolloutPhase.BLOCKED, blocked_on=objection)
+    if lacking := lacking_of(walk, first.nodes):
+        return _prefetching(walk, lacking)
     walk.ground.release(first.member, f"{walk.record.toward} takes its place")
     walk.record = replace(walk.record, vacated=(*walk.record.vacated, first.member))
     if not walk.spec.suspended and walk.record.strategy is not Strategy.IN_PLACE:
@@ -159,4 +159,5 @@ def prefetch_of(walk: Walk, stop: Stop) -> tuple[str, ...]:
     if not walk.record.moving or stop.phase in (RolloutPhase.BLOCKED, RolloutPhase.PAUSED):
         return ()
     found = walk.ground.find(walk.request) or ()
-    return tuple(lacking_of(walk, [*found, *(node for each in walk.candidates for node in each.nodes)]))
+    stay = [each for each in walk.candidates if walk.ground.usable(each)]  # nobody answers on the others
+    return tuple(lacking_of(walk, [*found, *(node for each in stay for node in each.nodes)]))

@@ -206,7 +206,8 @@ class RolloutRecord:
 class RolloutReport:
     """What a ModelInstance says of its rollout (api.md, `status.rollout`). `next_moment` is when to plan again.
 
-    `prefetch` are nodes that will need the artifact of `target` and do not have it.
+    `prefetch` are nodes that will need the artifact of `target` and do not have it, `unpulled` says why of those where it
+    could not be pulled.
     """
 
     phase: RolloutPhase
@@ -218,6 +219,7 @@ class RolloutReport:
     blocked_on: str = ""
     next_moment: datetime | None = None
     prefetch: tuple[str, ...] = ()
+    unpulled: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

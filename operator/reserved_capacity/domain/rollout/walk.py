@@ -169,8 +169,13 @@ class Walk:
 
     @property
     def places_to_keep(self) -> int:
-        """Places for new members that stay promised to a surge that has begun, beside those that are taken (S2)."""
-        if not self.record.moving or self.record.strategy is not Strategy.SURGE:
+        """Places for new members that stay promised to a surge that has begun, beside those that are taken (S2); and before
+        it begins those that were borrowed for it, while an artifact is brought there."""
+        if not self.record.moving:
+            return 0
+        if self.record.strategy is None and self.record.borrowed:
+            return min(self.record.borrowed // self.request.blocks, len(self.candidates))
+        if self.record.strategy is not Strategy.SURGE:
             return 0
         return min(self.record.surge - len(self.moves), len(self.candidates))
 
