@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from reserved_capacity.ports import MODEL_OFFERINGS, PODS, JsonObject, Ref
+from reserved_capacity.ports import MODEL_OFFERINGS, JsonObject, Ref
 from tests.integration.test_rollouts import NEW, OLD, environment, offer_second, rollout
 from tests.integration.world import World
 
@@ -22,7 +22,7 @@ class FakeCounters:
     async def read(self, url: str) -> tuple[int, int | None] | None:
         self.asked.append(url)
         address = url.removeprefix("http://").split(":")[0]
-        pod = next(each for each in self.world.cluster.objects(PODS) if each["status"].get("podIP") == address)
+        pod = next(each for each in self.world.member_pods() if each["status"].get("podIP") == address)
         now = self.world.clock.now()
         seconds = int((now - now.replace(hour=0, minute=0, second=0)).total_seconds())
         return seconds * self.per_second[environment(pod)["MODEL_SNAPSHOT"]], seconds * 1000
@@ -98,8 +98,42 @@ async def test_s7_another_rollout_has_a_report_of_its_own() -> None:
     assert (report["to"], report["throughputRatio"]) == (OLD, "NotMeasured")
 
 
+async def test_s7_whoever_is_to_approve_sees_old_and_new_so_far() -> None:
+    world, _ = await canary({OLD: 100, NEW: 125})
+    assert "throughput" not in rollout(world), "nothing is known yet"
+    await later(world, 30)
+    units = 300
+    so_far = {"from": f"{100 * 100 / units:.3f}", "to": f"{125 * 100 / units:.3f}", "ratio": "1.250"}
+    assert rollout(world)["throughput"] == so_far
+
+    world.kill_operators()
+    world.start_operator()
+    await world.settle()
+    assert rollout(world)["throughput"] == so_far, "it stays, as the last thing known"
+    await approved(world)
+    assert "throughput" not in rollout(world)
+    assert world.get_instance("chat")["status"]["upgradeReport"]["throughputRatio"] == "1.250"
+
+
+async def test_i8_what_is_seen_so_far_is_written_once_a_minute_at_most_and_only_if_it_differs() -> None:
+    world, counters = await canary({OLD: 100, NEW: 200})
+    await later(world, 30)
+    world.cluster.writes.clear()
+    counters.per_second = {OLD: 100, NEW: 100}
+    for _ in range(5):
+        await later(world, 5)
+    assert world.writes() == []
+    await later(world, 60)
+    written = len(world.cluster.writes)
+    assert written >= 1
+    for _ in range(12):
+        await later(world, 5)
+    assert len(world.cluster.writes) <= written + 1
+
+
 async def test_i8_nothing_is_written_while_it_looks() -> None:
     world, counters = await canary({OLD: 100, NEW: 200})
+    await later(world, 30)  # what is known then is told once
     looks, writes = len(counters.asked), len(world.cluster.writes)
     await later(world, 30)
     assert len(counters.asked) > looks

@@ -73,6 +73,17 @@ class SnapshotView(ApiModel):
     """Why it retires earlier than was promised. Absent: it does not."""
 
 
+class RolloutThroughput(ApiModel):
+    """What old and new members make while both serve, in output tokens per working second and 100 compute units."""
+
+    from_: Annotated[ThroughputRatio | None, Field(alias="from")] = None
+    """Of the old version, a decimal string."""
+    to: ThroughputRatio | None = None
+    """Of the new version, a decimal string."""
+    ratio: ThroughputRatio | None = None
+    """New divided by old, a decimal string."""
+
+
 class RolloutStatus(ApiModel):
     """The rollout that runs, or the last one."""
 
@@ -90,6 +101,13 @@ class RolloutStatus(ApiModel):
     """What is missing, and what would help."""
     started_at: Timestamp | None = None
     """When it started."""
+    throughput: RolloutThroughput | None = None
+    """What was measured so far of the one that runs. Absent: too little, or nobody can look."""
+    unavailable_seconds: Count = 0
+    """Seconds of it in which fewer instances served than min(instances, minAvailable), or none. An outage is added when it
+    ends."""
+    unavailable_since: Timestamp | None = None
+    """Since when that is so. Absent: enough serve."""
 
 
 class Member(ApiModel):
@@ -124,7 +142,7 @@ class UpgradeReport(ApiModel):
     """Throughput per compute unit, new divided by old, a decimal string, from the members' own token counters while both
     served; NotMeasured when either side made fewer than 1,000 output tokens then."""
     unavailable_seconds: Count = 0
-    """Seconds in which fewer than minAvailable instances served."""
+    """Seconds of it in which fewer instances served than min(instances, minAvailable), or none."""
     result: Word | None = None
     """How it ended."""
 

@@ -126,8 +126,9 @@ def _rollout(rollout: RolloutView | None) -> list[Section]:
         return []
     state = "done" if rollout.settled else rollout.phase
     started = f", started {moment(rollout.started_at)}" if rollout.started_at else ""
-    facts = (rollout.step, rollout.waits_for, rollout.failure, rollout.why)
-    told = "; ".join(fact for fact in facts if fact) if not rollout.settled else rollout.why
+    measured = (rollout.compared, rollout.unavailable)
+    facts = (rollout.why,) if rollout.settled else (rollout.step, rollout.waits_for, rollout.failure, rollout.why)
+    told = "; ".join(fact for fact in (*facts, *measured) if fact)
     text = f"from {rollout.source} to {rollout.target}: {state}{started}" + (f". {told}." if told else ".")
     ways = [(way.command, way.effect) for way in rollout.ways]
     return [

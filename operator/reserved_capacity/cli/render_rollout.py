@@ -25,17 +25,19 @@ def rollout_lines(rollout: RolloutView, page: Page, *, indent: int) -> list[Text
     if rollout.settled:
         brought = f"throughput per CU x {rollout.throughput}" if rollout.throughput else ""
         done = Text("done", STYLES[Level.FINE])
-        return flow([title, way, rollout.strategy, done, brought], page, indent=indent)
+        missed = rollout.unavailable
+        return flow([title, way, rollout.strategy, done, brought, missed], page, indent=indent)
     lines = flow([title, way, rollout.strategy], page, indent=indent)
     rows = [Row((Text(label, "dim"), text)) for label, text in _facts(rollout, page) if text.plain]
     return lines + table(_FACTS, rows, page, indent=indent + 2)
 
 
 def without_rollout(verdict: Verdict, rollout: RolloutView | None) -> Verdict:
-    """The findings less the one that the rollout's own lines say."""
+    """The findings less those that the rollout's own lines say."""
     if rollout is None or rollout.settled:
         return verdict
-    others = tuple(each for each in verdict.findings if ConditionType.UP_TO_DATE not in each.types)
+    told = {ConditionType.UP_TO_DATE, ConditionType.SNAPSHOT_CACHED}
+    others = tuple(each for each in verdict.findings if told.isdisjoint(each.types))
     return Verdict(verdict.level, verdict.ready, verdict.reason, verdict.message, verdict.note, others)
 
 
@@ -50,6 +52,8 @@ def _facts(rollout: RolloutView, page: Page) -> list[tuple[str, Text]]:
         ("Step", Text(rollout.step)),
         ("Waits for", Text(rollout.waits_for, loud)),
         ("Failure", Text(rollout.failure, STYLES[Level.ACT])),
+        ("Throughput", Text(rollout.compared)),
+        ("Unavailable", Text(rollout.unavailable)),
         ("Why", Text(rollout.why, "dim")),
         ("Started", Text(since(page, rollout.started_at).removeprefix("since "), "dim")),
         *_go_on(rollout),

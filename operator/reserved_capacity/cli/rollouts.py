@@ -9,15 +9,17 @@ from enum import StrEnum
 
 from reserved_capacity.api.computeunitpool import ComputeUnitPool
 from reserved_capacity.api.conditions import Condition, ConditionType
-from reserved_capacity.api.instancestatus import NOT_MEASURED, Member
+from reserved_capacity.api.instancestatus import NOT_MEASURED, Member, RolloutStatus
 from reserved_capacity.api.modelinstance import ModelInstance
 from reserved_capacity.cli.findings import Level, Verdict
 from reserved_capacity.cli.verbs import Change, Situation, Verb, decide
 from reserved_capacity.cli.world import World
+from reserved_capacity.domain.downtime import seconds_between
 from reserved_capacity.domain.holdings import Holding
 from reserved_capacity.domain.reasons.base import ConditionStatus
 from reserved_capacity.domain.reasons.instance import CapacityReserved, UpToDate
 from reserved_capacity.domain.rollout.values import RolloutPhase, RolloutRecord, RolloutState
+from reserved_capacity.domain.throughput import MEASURABLE_TOKENS
 from reserved_capacity.domain.versions import Version
 from reserved_capacity.ports import COMPUTE_UNIT_POOLS, Ref
 from reserved_capacity.snapshot import holdings_of, parse_offering, parse_pool, rollouts_of
@@ -48,7 +50,7 @@ class Way:
 class RolloutView:
     """`source` and `target` are empty where the pool's record cannot be read. `since`: when it began to wait for what it
     waits for, where that is known. `settled`: it has ended, and well. `throughput`: per CU, new divided by old, where it was
-    measured."""
+    measured. `compared`: old and new so far, while it runs; `unavailable`: for how long fewer than promised served in it."""
 
     id: int
     phase: str
@@ -66,6 +68,8 @@ class RolloutView:
     ways: tuple[Way, ...]
     settled: bool
     throughput: str = ""
+    compared: str = ""
+    unavailable: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +109,26 @@ def rollout_view(world: World, instance: ModelInstance) -> RolloutView | None:
         ways=() if settled else _ways(situation_of(world, instance)),
         settled=settled,
         throughput=_throughput(instance, record) if settled else "",
+        compared=_compared(rollout),
+        unavailable=_unavailable(rollout, world.now),
     )
+
+
+def _compared(rollout: RolloutStatus) -> str:
+    """For whoever is to approve a canary: what it has brought so far."""
+    found = rollout.throughput
+    if found is not None:
+        return f"old {found.from_}, new {found.to} tokens/s per 100 CU: x {found.ratio} so far"
+    if rollout.phase in (RolloutPhase.CANARY, RolloutPhase.AWAITING_APPROVAL):
+        return f"not compared yet: old and new have to make {MEASURABLE_TOKENS:,} output tokens each"
+    return ""
+
+
+def _unavailable(rollout: RolloutStatus, now: datetime) -> str:
+    seconds, since = rollout.unavailable_seconds, rollout.unavailable_since
+    if since is not None:
+        return f"{seconds + seconds_between(since, now)} s with too few serving, and going on"
+    return f"{seconds} s with too few serving" if seconds else ""
 
 
 def _throughput(instance: ModelInstance, record: RolloutRecord | None) -> str:

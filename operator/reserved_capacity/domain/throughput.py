@@ -51,8 +51,17 @@ class Window:
         return int((self.last.at - self.first.at).total_seconds() * 1000) * self.compute_units
 
 
-def throughput_thousandths(windows: Iterable[Window], old: Version, new: Version) -> int | None:
-    """Throughput per compute unit, new divided by old, in thousandths; None: not measurable."""
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """Old and new in thousandths of output tokens per second and 100 compute units, and new by old in thousandths."""
+
+    old: int
+    new: int
+    ratio: int
+
+
+def compared(windows: Iterable[Window], old: Version, new: Version) -> Comparison | None:
+    """Throughput per compute unit of both sides; None: not measurable."""
     listed = tuple(windows)
     sums = []
     for version in (old, new):
@@ -62,5 +71,12 @@ def throughput_thousandths(windows: Iterable[Window], old: Version, new: Version
             return None
         sums.append((tokens, unit_ms))
     (old_tokens, old_ms), (new_tokens, new_ms) = sums
-    numerator, denominator = 1000 * new_tokens * old_ms, new_ms * old_tokens
+    return Comparison(
+        old=_rounded(old_tokens * 100_000_000, old_ms),
+        new=_rounded(new_tokens * 100_000_000, new_ms),
+        ratio=_rounded(1000 * new_tokens * old_ms, new_ms * old_tokens),
+    )
+
+
+def _rounded(numerator: int, denominator: int) -> int:
     return (2 * numerator + denominator) // (2 * denominator)

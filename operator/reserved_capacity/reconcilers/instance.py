@@ -21,6 +21,7 @@ from reserved_capacity.domain.members import (
     made_for,
 )
 from reserved_capacity.domain.reasons.instance import InstanceAccepted
+from reserved_capacity.domain.throughput import Comparison
 from reserved_capacity.ports import (
     COMPUTE_UNIT_POOLS,
     CONTROLLER_REVISIONS,
@@ -79,8 +80,8 @@ async def reconcile(context: Context, key: Key) -> datetime | None:
         name_taken=name_taken,
         port=_served_port(context, world),
     )
-    look_again, ratio = await _compare(context, report)
-    status = status_of(context.store, report, context.clock.now(), throughput=ratio)
+    look_again, measured = await _compare(context, report)
+    status = status_of(context.store, report, context.clock.now(), throughput=measured)
     await context.publish(ref, observed, status)
     await _tell_blocked_move(context, observed, world, status.summary or "")
     later = context.clock.now() + LATER if name_taken is not None else None
@@ -89,13 +90,14 @@ async def reconcile(context: Context, key: Key) -> datetime | None:
     return min((at for at in moments if at is not None), default=None)
 
 
-async def _compare(context: Context, report: InstanceReport) -> tuple[datetime | None, int | None]:
+async def _compare(context: Context, report: InstanceReport) -> tuple[datetime | None, Comparison | None]:
     """When to look again at the throughput of old and new, and what is known of it (S7)."""
     record = report.rollout.record if report.rollout is not None else None
     if context.meter is None or record is None or report.offering is None or report.port is None:
         return None, None
     subject = Subject(report.instance, report.offering, report.holdings, report.port, record)
-    return await context.meter.look(context.store, subject), context.meter.ratio_thousandths(subject)
+    look_again = await context.meter.look(context.store, subject)
+    return look_again, context.meter.so_far(subject) if record.moving else context.meter.result(subject)
 
 
 async def _tell_blocked_move(context: Context, observed: JsonObject, world: InstanceWorld, summary: str) -> None:

@@ -14,6 +14,8 @@ from reserved_capacity.api.instancestatus import (
     Member,
     MemberPhase,
     ModelInstanceStatus,
+    RolloutStatus,
+    UpgradeReport,
 )
 from reserved_capacity.api.modelinstance import ModelInstance
 from reserved_capacity.api.modeloffering import ModelOffering
@@ -28,6 +30,7 @@ from reserved_capacity.domain.reasons.base import ConditionStatus
 from reserved_capacity.domain.reasons.instance import InstanceAccepted
 from reserved_capacity.domain.rollout.values import RolloutReport
 from reserved_capacity.domain.snapshot_supported import PinnedSnapshot, days_to_retirement
+from reserved_capacity.domain.throughput import Comparison
 from reserved_capacity.domain.units import cu_of
 from reserved_capacity.domain.versions import Version
 from reserved_capacity.reconcilers import children
@@ -82,9 +85,9 @@ class InstanceReport:
 
 
 def status_of(
-    store: Store, report: InstanceReport, now: datetime, *, throughput: int | None = None
+    store: Store, report: InstanceReport, now: datetime, *, throughput: Comparison | None = None
 ) -> ModelInstanceStatus:
-    """`throughput` is that of the rollout's new version in thousandths of the old one's, where this process has measured it."""
+    """`throughput` is what this process has measured of the rollout's old and new version."""
     instance = report.instance
     generation = instance.metadata.generation
     members = members_of(store, instance.namespace, instance.name)
@@ -103,6 +106,8 @@ def status_of(
     *others, ready_condition = conditions_of(seen)
     pinned = report.pinned(now)
     values = (*others, *snapshot_conditions(pinned, now), ready_condition)
+    facts = _service_facts(store, report, available, listed)
+    rollout = _rollout(report, throughput, down=facts.down, now=now)
     return ModelInstanceStatus(
         observed_generation=generation,
         phase=_phase(values),
@@ -118,13 +123,28 @@ def status_of(
         compute_units=cu_of(sum(holding.blocks for holding in here)),
         nodes_total=len({node for holding in here for node in holding.nodes}),
         snapshot=snapshot_view(instance, members, report.rollout).model_copy(update=_dates(pinned, now)),
-        rollout=rollout_status(report.rollout),
-        upgrade_report=upgrade_report(report.rollout.record if report.rollout else None, instance, throughput),
+        rollout=rollout,
+        upgrade_report=_upgrade_report(report, throughput, rollout),
         last_failure=last_failure(report.rollout.record if report.rollout else None),
         members=listed[:MAX_STATUS_MEMBERS],
-        availability=availability_of(instance, _service_facts(store, report, available, listed), now),
+        availability=availability_of(instance, facts, now),
         endpoint=children.endpoint_of(instance, report.port) if report.port else None,
         conditions=condition_list(instance.status, values, generation=generation, now=now),
+    )
+
+
+def _rollout(report: InstanceReport, throughput: Comparison | None, *, down: bool, now: datetime) -> RolloutStatus:
+    before = report.instance.status.rollout if report.pool is not None else RolloutStatus()
+    return rollout_status(report.rollout, before, throughput, down=down, now=now)
+
+
+def _upgrade_report(
+    report: InstanceReport, throughput: Comparison | None, rollout: RolloutStatus
+) -> UpgradeReport | None:
+    if report.rollout is None:
+        return report.instance.status.upgrade_report if report.pool is not None else None
+    return upgrade_report(
+        report.rollout.record, report.instance, throughput, unavailable_seconds=rollout.unavailable_seconds
     )
 
 

@@ -14,7 +14,7 @@ from reserved_capacity.api.modelinstance import ModelInstance
 from reserved_capacity.api.modeloffering import ModelOffering
 from reserved_capacity.domain.holdings import Holding
 from reserved_capacity.domain.rollout.values import RolloutRecord
-from reserved_capacity.domain.throughput import Counters, Window, throughput_thousandths
+from reserved_capacity.domain.throughput import Comparison, Counters, Window, compared
 from reserved_capacity.domain.units import cu_of
 from reserved_capacity.domain.versions import Version
 from reserved_capacity.ports import Clock, TokenCounters
@@ -22,6 +22,8 @@ from reserved_capacity.snapshot import members_of, serving_endpoints
 from reserved_capacity.store import Store
 
 EVERY = timedelta(seconds=5)
+TOLD_EVERY = timedelta(minutes=1)
+_VISIBLE = 10  # thousandths
 _AT_MOST = 4
 """Members of each version that are looked at: as good as all, and quick."""
 
@@ -53,6 +55,8 @@ class _Target:
 class _Comparison:
     rollout: int
     windows: dict[str, Window] = field(default_factory=dict)
+    told: Comparison | None = None
+    told_at: datetime | None = None
 
 
 @dataclass(slots=True)
@@ -80,12 +84,25 @@ class ThroughputMeter:
                     _note(seen, target, Counters(self.clock.now(), *counted))
         return self.clock.now() + EVERY
 
-    def ratio_thousandths(self, subject: Subject) -> int | None:
-        """New by old; None: it was not measured, or not by this process."""
+    def result(self, subject: Subject) -> Comparison | None:
+        """None: it was not measured, or not by this process."""
         seen, record = self._comparisons.get(subject.key), subject.record
         if seen is None or seen.rollout != record.id:
             return None
-        return throughput_thousandths(seen.windows.values(), record.source, record.target)
+        return compared(seen.windows.values(), record.source, record.target)
+
+    def so_far(self, subject: Subject) -> Comparison | None:
+        """The result as people are to see it meanwhile: another one not before a minute has gone by, and only if the ratio
+        differs in what one can see of it. A status is not written for every look."""
+        seen, now = self._comparisons.get(subject.key), self.clock.now()
+        found = self.result(subject)
+        if seen is None or found is None:
+            return None
+        if seen.told is not None and seen.told_at is not None and now < seen.told_at + TOLD_EVERY:
+            return seen.told
+        if seen.told is None or abs(seen.told.ratio - found.ratio) >= _VISIBLE:
+            seen.told, seen.told_at = found, now
+        return seen.told
 
     def _of(self, subject: Subject) -> _Comparison:
         if (seen := self._comparisons.get(subject.key)) is None or seen.rollout != subject.record.id:

@@ -62,18 +62,39 @@ Namespace acme   2026-03-01 03:00:00Z
     chat-0  new  Available  gpu-1  since 02:46:00Z (14m ago)
     chat-1  old  Available  gpu-1  since 02:46:00Z (14m ago)
     Rollout 4   {OLD} → {NEW}   InPlace
-      State      ! AwaitingApproval since 02:50:00Z (10m ago)
-      Step       1 of 2 run gpt-4-turbo-2025-01-15
-      Waits for  the canary serves: set spec.upgrade.canary.approvedRollout to 4
-                 to go on, or the snapshot back to gpt-4-turbo-2024-04-09
-      Started    02:46:00Z (14m ago)
-      Go on      kubectl reserved approve chat -n acme
-                 rollout 4 goes on beyond its canary to gpt-4-turbo-2025-01-15
-                 kubectl reserved rollback chat -n acme
-                 who has moved goes back to gpt-4-turbo-2024-04-09, the others
-                 are not restarted
+      State       ! AwaitingApproval since 02:50:00Z (10m ago)
+      Step        1 of 2 run gpt-4-turbo-2025-01-15
+      Waits for   the canary serves: set spec.upgrade.canary.approvedRollout to
+                  4 to go on, or the snapshot back to gpt-4-turbo-2024-04-09
+      Throughput  not compared yet: old and new have to make 1,000 output tokens
+                  each
+      Started     02:46:00Z (14m ago)
+      Go on       kubectl reserved approve chat -n acme
+                  rollout 4 goes on beyond its canary to gpt-4-turbo-2025-01-15
+                  kubectl reserved rollback chat -n acme
+                  who has moved goes back to gpt-4-turbo-2024-04-09, the others
+                  are not restarted
 """
     )
+
+
+def test_s7_who_is_to_approve_a_canary_sees_what_it_has_brought_so_far_and_what_it_cost() -> None:
+    seen = awaiting()
+    measured = {"throughput": {"from": "812.4", "to": "1015.5", "ratio": "1.250"}, "unavailableSeconds": 37}
+    told = next(iter(seen.store.all(MODEL_INSTANCES)))
+    told["status"]["rollout"] |= measured
+    assert "old 812.4, new 1015.5 tokens/s per 100 CU: x 1.250 so far" in one(seen, 120)
+    assert "37 s with too few serving" in one(seen, 120)
+
+
+def test_s3_an_artifact_that_cannot_be_pulled_is_told_once_with_the_node() -> None:
+    why = f"the artifact of {NEW} could not be pulled, no capacity was released: gpu-1: 401 Unauthorized"
+    told = rolling("Prefetching", "RolloutBlocked", status="False", step="0 of 2", blocked_on=why, updated=0)
+    failed = condition("SnapshotCached", "False", "PrefetchFailed", why)
+    told["status"]["conditions"].append(failed)
+    shown = whole(world(pool(rollouts=[record(strategy=None)]), told))
+    assert "✗ Prefetching" in shown
+    assert " ".join(shown.split()).count("401 Unauthorized") == 1
 
 
 @pytest.mark.parametrize("width", [60, 80, 120])
