@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from reserved_capacity.domain.rollout.values import OnFailure, RolloutPhase, RolloutState, WhenNoSpare
+from reserved_capacity.domain.rollout.values import Canary, OnFailure, RolloutPhase, RolloutState, WhenNoSpare
 from tests.golden.story import V1, V2, V3, Story, scenario
 
 
@@ -59,6 +59,33 @@ def halt(story: Story) -> None:
     story.run()
     story.ends(V1, V1, V2, phase=RolloutPhase.HALTED, state=RolloutState.HALTED)
     story.untouched("chat-0", "chat-1")
+    story.always_served()
+
+
+@scenario("Halted on what was borrowed")
+def halted_on_borrowed_room(story: Story) -> None:
+    """Room for two was lent, and the canary is the only one that stands there when it fails. The rollout halts: the canary
+    stays to be looked at, and the place that nobody stands on goes back to the class at once. The other follows when the
+    customer sets the old snapshot back."""
+    story.nodes(8)
+    story.world.unclaimed = 4
+    story.world.bad[V2] = "CUDA out of memory"
+    story.instance(
+        at=["gpu-1"] * 4,
+        blocks=2,
+        max_surge=2,
+        when_no_spare=WhenNoSpare.BORROW_SPARE,
+        canary=Canary(1),
+        on_failure=OnFailure.HALT,
+    )
+    story.edit("the customer sets snapshot v2", target=V2)
+    story.run(until=120)
+    story.ends(V1, V1, V1, V1, V2, phase=RolloutPhase.HALTED, state=RolloutState.HALTED)
+    assert story.world.borrowed == 2
+    story.edit("the customer sets snapshot v1 again", target=V1, at=180)
+    story.run()
+    story.ends(V1, V1, V1, V1)
+    assert story.world.borrowed == 0
     story.always_served()
 
 

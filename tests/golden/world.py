@@ -328,23 +328,24 @@ class World:
 
             if not any(event.key == ("lend", "") for event in self.events):
                 self.later(timedelta(minutes=1), lend, ("lend", ""))
-        if not wanted and self.borrowed:
-            self._give_back()
+        if self.borrowed > wanted:
+            self._give_back(self.borrowed - wanted)
         for report in plan.reports.values():
             for node in report.prefetch:
                 self._pull(report.target.snapshot, node)
 
-    def _give_back(self) -> None:
+    def _give_back(self, most: int) -> None:
         """Claims are counts: whatever is idle goes back, wherever it is."""
         used: dict[str, int] = {}
         for holding in self.holdings:
             for node in holding.nodes:
                 used[node] = used.get(node, 0) + holding.blocks_per_node
         for name, node in sorted(self.nodes.items(), reverse=True):
-            idle = min(self.borrowed, node.blocks - used.get(name, 0))
+            idle = min(most, node.blocks - used.get(name, 0))
             if idle > 0:
                 self.nodes[name] = replace(node, blocks=node.blocks - idle)
                 self.borrowed -= idle
+                most -= idle
                 self.unclaimed += idle
                 self.tell(self.now, f"{cu_of(idle)} CU on {name} go back to the class")
 

@@ -184,6 +184,11 @@ class Walk:
         """Blocks beyond the contract for as many new members as may be there at a time (S2, BorrowSpare)."""
         return self.request.blocks * min(self.record.surge or self.spec.max_surge, self.count)
 
+    @property
+    def _surplus_blocks(self) -> int:
+        """Of its members beyond those that it shall have: a rollout that halts keeps what they stand on, and no more (ADR 0064)."""
+        return self.request.blocks * max(0, len(self.held) - self.count)
+
     # ------------------------------------------------------------------------------------------- what has happened
 
     def take_in(self) -> None:
@@ -253,6 +258,7 @@ class Walk:
             attempt=self.spec.attempt,
             starting=self.record.starting if halts else (),
             vacated=() if halts else self.record.vacated,  # growth fills these, with what has proved itself
+            borrowed=min(self.record.borrowed, self._surplus_blocks) if halts else self.record.borrowed,
             unready_since=None,
             ended_at=self.now if halts else None,
         )
