@@ -12,6 +12,8 @@ from pathlib import Path
 from threading import Thread
 from typing import Any
 
+from sqlalchemy import create_engine, text
+
 from e2e.cluster.state import ClusterError
 from e2e.demo.shell import Shell
 
@@ -84,7 +86,7 @@ def play(shell: Shell, days: Calendar, sink: Sink, database: str) -> None:
     entry = {"term": "OneYear", "effectiveFrom": str(day), "pricePerComputeUnitMonth": "200.00"}
     patch = json.dumps([{"op": "add", "path": "/spec/computeUnits/-", "value": entry}])
     shell.run(f"kubectl patch pricebook/usd --type=json -p '{patch}'")
-    _seen(shell)
+    _seen(shell, database, day)
     _wait_for_days(shell, days, 180, "Another 90 days later")
     shell.run("kubectl get cup/prod -n acme -o jsonpath='{.status.commitments[0].price}'")
     _swap(shell)
@@ -106,15 +108,19 @@ def _wait_for_days(shell: Shell, days: Calendar, charged: int, what: str) -> Non
     shell.run("kubectl get cup/prod -n acme -o jsonpath='{.status.billing}'")
 
 
-def _seen(shell: Shell) -> None:
-    """The operator has to have seen the price before the midnight from which it holds."""
-    _until(shell, lambda: _status(shell, "pricebook/usd").get("entries", 0) >= _entries(shell))
-    time.sleep(2)  # the books are told after the status, and say so to nobody
+def _seen(shell: Shell, database: str, day: date) -> None:
+    """The books have to know of the price before the midnight from which it holds."""
+    known = text("SELECT count(*) FROM price_sightings WHERE effective_from = :day")
 
+    def is_on_record() -> bool:
+        engine = create_engine(database)
+        try:
+            with engine.connect() as connection:
+                return bool(connection.execute(known, {"day": str(day)}).scalar())
+        finally:
+            engine.dispose()
 
-def _entries(shell: Shell) -> int:
-    spec = json.loads(shell.ask("kubectl get pricebook/usd -o json"))["spec"]
-    return len(spec.get("computeUnits", ())) + len(spec.get("tokenUnits", ()))
+    _until(shell, is_on_record)
 
 
 def _swap(shell: Shell) -> None:
