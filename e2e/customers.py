@@ -267,15 +267,18 @@ class Customer:
 
     def running(self) -> dict[str, int]:
         """How many pods that are to stay each instance has ready, of those that have as many StatefulSets that are."""
-        ready = [each for each in self.history.of(PODS, self.name) if is_ready(each)]
+        ready = [each for each in self._of_members() if is_ready(each)]
         sets = [each for each in self.history.of(STATEFUL_SETS, self.name) if not _ends(each)]
         serve, meant = (counted(each["metadata"]["labels"][INSTANCE_LABEL] for each in objs) for objs in (ready, sets))
         return {name: count for name, count in serve.items() if meant.get(name) == count}
 
     def pods(self) -> dict[str, str]:
         """Of members, name to uid."""
-        mine = [each for each in self.history.of(PODS, self.name) if MEMBER_LABEL in each["metadata"]["labels"]]
-        return {each["metadata"]["name"]: each["metadata"]["uid"] for each in mine}
+        return {each["metadata"]["name"]: each["metadata"]["uid"] for each in self._of_members()}
+
+    def _of_members(self) -> list[Json]:
+        """Without the pods that pull an artifact."""
+        return [each for each in self.history.of(PODS, self.name) if MEMBER_LABEL in each["metadata"]["labels"]]
 
     def pods_on(self, node: str) -> list[Json]:
         return [each for each in self.history.of(PODS, self.name) if each["spec"].get("nodeName") == node]

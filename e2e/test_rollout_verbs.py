@@ -24,7 +24,7 @@ def edit(cluster: Cluster, **spec: Any) -> None:
 
 
 def snapshots(cluster: Cluster) -> set[str]:
-    pods = get(cluster, "pods", "-n", "acme")["items"]
+    pods = get(cluster, "pods", "-n", "acme", "-l", "reservedcapacity.io/member")["items"]
     return {pod["metadata"]["labels"]["reservedcapacity.io/snapshot"] for pod in pods}
 
 
@@ -38,7 +38,7 @@ def test_a_canary_is_followed_approved_and_taken_back_by_the_plugin(
     shown = plugin(capacity, "status", "mi/chat", "-n", "acme").stdout
     assert "chat-0  new  Available" in shown
     assert "chat-1  old  Available" in shown
-    assert "State      ! AwaitingApproval since" in shown
+    assert "State       ! AwaitingApproval since" in shown
     assert max(map(len, shown.splitlines())) <= 80
     assert "nothing to resume" in plugin(capacity, "pause", "chat", "--off", "-n", "acme").stderr
 
