@@ -55,13 +55,13 @@ test: announce-test check unit e2e ## Everything that CI runs
 	@echo 'test: all passed'
 
 announce-test:
-	@echo 'test: style, types and generated files; unit, property, contract and fault tests; the end-to-end suite on a control plane of its own. About 12 minutes; the first run on a machine builds that control plane, Helm and a gateway and takes about 14 more.'
+	@echo 'test: style, types and generated files; unit, property, contract and fault tests; the end-to-end suite on two control planes of its own. About 25 minutes on two cores that do nothing else; the first run on a machine builds the control plane, Helm and a gateway and takes about 14 more.'
 
 unit: $(INSTALLED) ## The tests that need no cluster
 	@$(BIN)/pytest tests -n auto -q
 
-e2e: $(INSTALLED) ## The end-to-end suite, on a cluster that it starts and stops itself
-	@$(BIN)/pytest e2e -n0 -q
+e2e: $(INSTALLED) ## The end-to-end suite, on two control planes that it starts and stops itself
+	@$(BIN)/pytest e2e -n auto --dist loadfile --no-loadscope-reorder -q
 
 faults: $(INSTALLED) ## Faults between operator and API server, for longer than in `make test` (SEEDS=1 OUTAGE=60)
 	@$(BIN)/python -m e2e.faults --seeds $(or $(SEEDS),1) --outage $(or $(OUTAGE),60)
@@ -86,8 +86,7 @@ focus: $(INSTALLED) .focus/.installed ## The FOCUS export against the FinOps Fou
 check: $(INSTALLED) ## Style, types, import rules, dependencies, generated files
 	@$(BIN)/ruff check --quiet .
 	@$(BIN)/ruff format --check --quiet .
-	@$(BIN)/mypy --strict --no-error-summary
-	@$(BIN)/mypy --strict --no-error-summary -p e2e
+	@$(BIN)/mypy --strict --no-error-summary -p reserved_capacity -p e2e
 	@$(BIN)/lint-imports >/dev/null || $(BIN)/lint-imports
 	@$(BIN)/deptry . >/dev/null 2>&1 || $(BIN)/deptry .
 	@$(BIN)/python -m reserved_capacity.api.generate --check

@@ -141,6 +141,7 @@ async def test_a_node_lost_under_a_load_of_changes_is_replaced_and_used_by_nobod
     await busy.serve("fast", SMALL, 2)
     await busy.settled(chat=2, fast=2)
     lost = next(name for name, blocks in busy.claims().items() if blocks)
+    assert len(busy.pods_on(lost)) == 4, f"not on {lost} alone: {busy.claims()}"
     load = asyncio.create_task(_keep_changing(busy))
     since = stage.history.version
     await busy.lose_node(lost)
@@ -152,7 +153,12 @@ async def test_a_node_lost_under_a_load_of_changes_is_replaced_and_used_by_nobod
     await busy.serve("fast", SMALL, 2)
     await stage.history.until(lambda: busy.running() == {"chat": 2, "fast": 2}, "fast serves on the spare")
     # For the customer that is the end of it, though nobody knows yet whether the lost pods run.
-    assert "is used by nobody before that is fenced" in await busy.sees("chat", "True", "Ready")
+    await busy.sees("chat", "True", "Ready")
+    await stage.history.until(
+        lambda: "is used by nobody before that is fenced" in busy.condition("chat", "Ready").get("message", ""),
+        "chat says what is left to do",
+        tell=lambda: (busy.condition("chat", "Ready"), [each["metadata"]["name"] for each in busy.pods_on(lost)]),
+    )
 
     await busy.buy("late", compute_units=100)
     await busy.find_node(lost, answers=False)

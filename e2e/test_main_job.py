@@ -98,7 +98,7 @@ def until_writes_end(cluster: Cluster, seconds: float = 5) -> None:
             since = datetime.now(UTC)
         return (datetime.now(UTC) - since).total_seconds() > seconds
 
-    until(ended, lambda: f"nothing is written: {writes_besides_the_lease(cluster, since)}", pause_seconds=1)
+    until(ended, lambda: f"nothing is written: {writes_besides_the_lease(cluster, since)}")
 
 
 def serving(cluster: Cluster, operator: OperatorProcess) -> dict[str, str]:

@@ -23,7 +23,8 @@ class ClusterError(Exception):
 
 def say(message: str) -> None:
     """Progress goes to stderr: the last line of stdout is for the shell to evaluate."""
-    print(message, file=sys.stderr, flush=True)
+    sys.stderr.write(f"{message}\n")  # in one piece, also where two processes start clusters
+    sys.stderr.flush()
 
 
 @dataclass(frozen=True)

@@ -57,6 +57,8 @@ class Story:
         """The node that serves is lost; returns when all of it serves on the other one. Its name."""
         customer = self.customer
         lost = next(name for name, blocks in customer.claims().items() if blocks)
+        before = [each["metadata"]["name"] for each in customer.pods_on(lost)]
+        assert len(before) == 4, f"not on {lost} alone: {customer.claims()}, {customer.pool().get('holdings')}"
         await customer.lose_node(lost)
         await customer.history.until(
             lambda: self._held_elsewhere(lost) == customer.running() == {"chat": 2, "fast": 2},
@@ -66,7 +68,7 @@ class Story:
         )
         # N2: for all that anybody knows they still run there.
         there = [each["metadata"]["name"] for each in customer.pods_on(lost)]
-        assert len(there) == 4, there
+        assert len(there) == 4, f"{there} of {before} are left on {lost}"
         assert customer.claims()[lost] == 8, "nobody else may have the blocks"
         return lost
 
