@@ -31,7 +31,7 @@ from reserved_capacity.ports import (
 HOLD = "example.com/hold"
 LABEL, MADE = "recorded", "made"
 _LOOKED_AT = (MODEL_INSTANCES, STATEFUL_SETS, CONTROLLER_REVISIONS, SERVICES, PODS, ENDPOINT_SLICES)
-_PATIENCE_SECONDS = 25.0
+_PATIENCE_SECONDS = 90.0
 
 State = dict[str, Any]
 
