@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 
 from e2e.api import NODES, PODS, POOLS, Json
 from e2e.customers import MEMBER_LABEL, Customer, claims_of
-from e2e.history import History, World
+from e2e.history import Happening, History, World
 
 BLOCKS_PER_NODE = 8
 _PREFETCH_LABEL = "reservedcapacity.io/prefetch"
@@ -24,6 +24,50 @@ def violations(history: History, customers: Sequence[Customer]) -> list[str]:
         if collection in (NODES, PODS, POOLS) and owner in names:
             found += [f"{happening.version} {collection}/{name}: {each}" for each in _of_customer(world, owner)]
     return found
+
+
+def told(history: History, customers: Sequence[Customer], broken: Sequence[str]) -> str:
+    """The first sentences, and what had been written until the first of them."""
+    version = int(broken[0].partition(" ")[0])
+    lines = [line for each in customers for line in around(history, each.name, version)]
+    return "\n".join([*broken[:10], "", *lines])
+
+
+def around(history: History, owner: str, version: int, *, before: int = 12, after: int = 3) -> list[str]:
+    """What was written to a customer's nodes, record and pods until a version and just after it, a line each."""
+    lines = [
+        (happening.version, _line(happening))
+        for happening, _ in history.replay()
+        if owner in (happening.place[1], happening.place[2].partition("-")[0])
+    ]
+    earlier = [line for at, line in lines if at <= version and line]
+    later = [line for at, line in lines if at > version and line]
+    return [*earlier[-before:], *later[:after]]
+
+
+def _line(happening: Happening) -> str:
+    collection = happening.place[0]
+    obj, prefix = happening.obj, f"{happening.version} {collection.rpartition('/')[2]}/{happening.place[2]}"
+    if obj is None:
+        return f"{prefix} is gone"
+    writers = sorted(
+        (each.get("time", ""), each["manager"], each["operation"]) for each in obj["metadata"].get("managedFields", ())
+    )
+    by = f"by {writers[-1]}" if writers else ""
+    if collection == NODES:
+        ready = [each["status"] for each in obj["status"].get("conditions", ()) if each["type"] == "Ready"]
+        taints = [each["key"] for each in obj["spec"].get("taints", ())]
+        was = happening.was or {"metadata": {}}
+        claims = f"claims {claims_of(obj)}" if claims_of(was) != claims_of(obj) else "same claims"
+        return f"{prefix}: {claims}, Ready {ready}, {taints} {by}"
+    if collection == POOLS:
+        holdings = [
+            (each["member"], each["state"], *each["nodes"]) for each in obj.get("status", {}).get("holdings", ())
+        ]
+        return f"{prefix}: {holdings} {by}"
+    if collection == PODS:
+        return f"{prefix} on {obj['spec'].get('nodeName')}, ends: {obj['metadata'].get('deletionTimestamp')} {by}"
+    return ""
 
 
 def _of_customer(world: World, owner: str) -> Iterator[str]:

@@ -12,7 +12,7 @@ from e2e.api import PODS, Json
 from e2e.customers import Customer, all_of
 from e2e.faults.plan import CALL_FAULTS, STREAM_FAULTS, Fault, Plan, Rule
 from e2e.faults.story import Story
-from e2e.invariants import violations
+from e2e.invariants import told, violations
 from e2e.operator import OperatorProcess
 from e2e.stage import Stage
 
@@ -174,7 +174,7 @@ def _result(stage: Stage, plan: Plan, story: Story) -> Result:
 def check(stage: Stage, operators: Sequence[OperatorProcess], customers: Sequence[Customer]) -> None:
     """What holds after any campaign: no write broke an invariant, no stack trace is in a log."""
     broken = violations(stage.history, customers)
-    assert not broken, broken[:10]
+    assert not broken, told(stage.history, customers, broken)
     for operator in operators:
         traces = [each for each in operator.records("info", "warning", "error", "critical") if "exception" in each]
         assert not traces, traces[:3]
