@@ -58,7 +58,7 @@ announce-test:
 	@echo 'test: style, types and generated files; unit, property, contract and fault tests; the end-to-end suite on two control planes of its own. About 25 minutes on two cores that do nothing else; the first run on a machine builds the control plane, Helm and a gateway and takes about 14 more.'
 
 unit: $(INSTALLED) ## The tests that need no cluster
-	@$(BIN)/pytest tests -n auto -q
+	@$(BIN)/pytest tests -n auto --dist worksteal -q
 
 e2e: $(INSTALLED) ## The end-to-end suite, on two control planes that it starts and stops itself
 	@$(BIN)/pytest e2e -n auto --dist loadfile --no-loadscope-reorder -q
