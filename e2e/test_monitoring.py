@@ -37,8 +37,12 @@ def operator(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iter
     """The main job of the samples: a pool of 600 CU, `chat` serving on all of it, and `fast`, which waits."""
     cluster.kubectl("apply", "--server-side", "-k", str(CHECKOUT / "manifests/install"))
     nodes.apply(cluster.kubectl, nodes.gpu_nodes(2, "z1"))
-    samples = ("apply", "--server-side", "-k", str(CHECKOUT / "manifests/samples"))
-    until(lambda: cluster.kubectl(*samples, check=False).returncode == 0, "the samples are taken")
+    # Offerings stay from one file to the next, and some tests edit theirs with `kubectl patch`.
+    samples = ("apply", "--server-side", "--force-conflicts", "-k", str(CHECKOUT / "manifests/samples"))
+    until(
+        lambda: cluster.kubectl(*samples, check=False).returncode == 0,
+        lambda: f"the samples are taken: {cluster.kubectl(*samples, check=False).stderr}",
+    )
     process = OperatorProcess(cluster, tmp_path_factory.mktemp("monitoring"))
     process.start()
     says(cluster, "chat", "Ready", "True", "Ready")
