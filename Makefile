@@ -55,7 +55,7 @@ test: announce-test check unit e2e ## Everything that CI runs
 	@echo 'test: all passed'
 
 announce-test:
-	@echo 'test: style, types and generated files; unit, property, contract and fault tests; the end-to-end suite on two control planes of its own. About 25 minutes on two cores that do nothing else; the first run on a machine builds the control plane, Helm and a gateway and takes about 14 more.'
+	@echo 'test: style, types and generated files; unit, property, contract and fault tests; the end-to-end suite on two control planes of its own. About 27 minutes on two cores; the first run on a machine builds the control plane, Helm and a gateway and takes about 14 more.'
 
 unit: $(INSTALLED) ## The tests that need no cluster
 	@$(BIN)/pytest tests -n auto --dist worksteal -q
