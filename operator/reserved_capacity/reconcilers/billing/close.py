@@ -7,7 +7,7 @@ in the books stays.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 
@@ -28,7 +28,7 @@ from reserved_capacity.domain.billing.months import Month
 from reserved_capacity.domain.billing.posted import DueContract
 from reserved_capacity.domain.billing.pricing import PriceHistory
 from reserved_capacity.domain.terms import midnight_after, start_of
-from reserved_capacity.domain.tokens.charges import plan_lot_days
+from reserved_capacity.domain.tokens.charges import DueLot, plan_lot_days
 from reserved_capacity.domain.tokens.prices import UnitPrices
 from reserved_capacity.ledger_ports import (
     PAGE,
@@ -119,8 +119,10 @@ class _Run:
             after = TermId(page[-1].contract.commitment, page[-1].contract.number)
 
     async def _post_page(self, page: Sequence[DueContract]) -> None:
+        await self._append_all(self._days_of(page))
+
+    async def _days_of(self, page: Sequence[DueContract]) -> AsyncIterator[_Planned]:
         provisioned = await self._provisioned(page)
-        planned: list[_Planned] = []
         for each in page:
             contract = each.contract
             rows = plan_days(
@@ -131,8 +133,7 @@ class _Run:
                 provisioned=provisioned.get(contract.commitment, ()),
             )
             owner = Key(AGREEMENTS, contract.namespace, contract.pool)
-            planned = await self._posted(planned, _Planned(contract.commitment, owner, rows))
-        await self._append_planned(planned)
+            yield _Planned(contract.commitment, owner, rows)
 
     async def post_lots(self) -> None:
         """Of token units, in the same way: lot by lot, page by page (T1)."""
@@ -140,26 +141,31 @@ class _Run:
         after = ""
         while True:
             page = await self.ledger.due_lots(self.today, after=after, limit=PAGE)
-            planned: list[_Planned] = []
-            for each in page:
-                lot, book = each.lot, each.lot.price_book
-                if book not in prices:
-                    prices[book] = UnitPrices(await self.ledger.unit_prices(book))
-                rows = plan_lot_days(lot, prices[book], posted_through=each.posted_through, today=self.today)
-                owner = Key(TOKENS, lot.reservation.namespace, lot.reservation.name)
-                planned = await self._posted(planned, _Planned(lot.id, owner, rows))
-            await self._append_planned(planned)
+            await self._append_all(self._lot_days_of(page, prices))
             if len(page) < PAGE:
                 return
             after = page[-1].lot.id
 
-    async def _posted(self, planned: Sequence[_Planned], more: _Planned) -> list[_Planned]:
-        """What of it still waits to be posted: all, until there is enough for a transaction."""
-        waiting = [*planned, more] if more.rows else list(planned)
-        if sum(len(each.rows) for each in waiting) < ROWS_AT_ONCE:
-            return waiting
+    async def _lot_days_of(self, page: Sequence[DueLot], prices: dict[str, UnitPrices]) -> AsyncIterator[_Planned]:
+        for each in page:
+            lot, book = each.lot, each.lot.price_book
+            if book not in prices:
+                prices[book] = UnitPrices(await self.ledger.unit_prices(book))
+            rows = plan_lot_days(lot, prices[book], posted_through=each.posted_through, today=self.today)
+            yield _Planned(lot.id, Key(TOKENS, lot.reservation.namespace, lot.reservation.name), rows)
+
+    async def _append_all(self, planned: AsyncIterator[_Planned]) -> None:
+        """As soon as there is enough for a transaction, and what is left in the end."""
+        waiting: list[_Planned] = []
+        count = 0
+        async for each in planned:
+            if each.rows:
+                waiting.append(each)
+                count += len(each.rows)
+            if count >= ROWS_AT_ONCE:
+                await self._append_planned(waiting)
+                waiting, count = [], 0
         await self._append_planned(waiting)
-        return []
 
     async def _append_planned(self, planned: Sequence[_Planned]) -> None:
         try:

@@ -56,12 +56,13 @@ async def read_books(
     awaits_close = billing.books.awaits_close(Key(AGREEMENTS, pool.namespace, pool.name), due)
     state = await billing_state(billing, pool.spec.account, due)
     before = billing.books.of(PoolName(pool.namespace, pool.name))
-    findings = before.findings if before is not None else None
-    audited = max((each.posted.last_charged for each in posted if each.posted.last_charged), default=None)
+    findings, audited = (before.findings, before.audited_before) if before is not None else (None, None)
+    charged = max((each.posted.last_charged for each in posted if each.posted.last_charged), default=None)
     released = False
     if not awaits_close:
-        if findings is None or due or before is None or before.audited_before != audited:
-            findings = await _audit(ledger, pool.spec.account, terms, today) if audited or due else ()
+        if findings is None or due or audited != charged:
+            findings = await _audit(ledger, pool.spec.account, terms, today) if charged or due else ()
+        audited = charged
         released = await halt_or_resume(billing, {each.commitment for each in own}, findings, now)
     books = PoolBooks(
         terms=terms,
@@ -76,7 +77,7 @@ async def read_books(
             today=today,
         ),
         findings=findings,
-        audited_before=audited if not awaits_close else before.audited_before if before is not None else None,
+        audited_before=audited,
         read_on=today,
     )
     return Reading(books, awaits_close, released)
