@@ -76,7 +76,12 @@ def view_pool(
     offerings = {each.spec.offering: parse_offering(store, each.spec.offering) for each in instances}
     held = _held_by_instance(holdings)
     targets = {each.name: target_of(each, offerings[each.spec.offering], now=now) for each in instances}
-    window = window_of(pool, now=now)
+    window, rollouts = window_of(pool, now=now), rollouts_of(pool)
+    rolling = {each.instance for each in rollouts if each.moving} | {
+        holding.instance
+        for holding in holdings
+        if holding.instance in targets and holding.version != targets[holding.instance].version
+    }
     world = PoolWorld(
         name=pool.name,
         order=_order_facts(store, pool, terms),
@@ -96,8 +101,10 @@ def view_pool(
             _member_spec(each, each.spec.change_set) for each in instances if each.spec.change_set
         ),
         expiry=ExpirySettings(pool.spec.expiry.drain_before, pool.spec.expiry.stop_order),
-        rollouts=rollouts_of(pool),
-        rollout_specs=tuple(rollout_spec(store, each, targets[each.name], window) for each in instances),
+        rollouts=rollouts,
+        rollout_specs=tuple(
+            rollout_spec(store, each, targets[each.name], window, rolls=each.name in rolling) for each in instances
+        ),
     )
     return PoolView(pool, instances, places, world)
 

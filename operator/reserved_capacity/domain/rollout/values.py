@@ -103,7 +103,8 @@ class RolloutSpec:
 
     `target` is what it shall run, `because` why that is not what its spec says, and `changes_at` when it changes by itself
     (target.py). `held_back` says why no step may begin that has nothing to do with
-    rollouts: its spec is refused, or its change set is under way. `prefetched` None: nobody looks after artifacts.
+    rollouts: its spec is refused, or its change set is under way. `prefetched` None: nobody looks after artifacts,
+    or nothing of it moves.
     `causes` tell of members that do not serve what their pods say.
     """
 
