@@ -127,13 +127,12 @@ def _endpoints(endpoints: list[JsonObject]) -> list[JsonObject]:
 
 
 def _node_status(status: JsonObject) -> JsonObject:
-    condition = _only(("type", "status", "lastTransitionTime"))
     allocatable = {"allocatable": _shared(status["allocatable"])} if status.get("allocatable") else {}
-    return {"conditions": [condition(each) for each in status.get("conditions") or ()], **allocatable}
+    return {**_conditions(status), **allocatable}
 
 
-def _job_status(status: JsonObject) -> JsonObject:
-    """Whether it is over, and since when."""
+def _conditions(status: JsonObject) -> JsonObject:
+    """What is so, and since when."""
     condition = _only(("type", "status", "lastTransitionTime"))
     return {"conditions": [condition(each) for each in status.get("conditions") or ()]}
 
@@ -146,7 +145,7 @@ _PARTS: dict[tuple[Resource, str], Callable[[Any], Any] | None] = {
     (STATEFUL_SETS, "spec"): _stateful_set_spec,
     (CONTROLLER_REVISIONS, "data"): _shared,
     (JOBS, "spec"): None,
-    (JOBS, "status"): _job_status,
+    (JOBS, "status"): _conditions,
     (SERVICES, "spec"): _only(("ports", "selector", "type")),
     (SERVICES, "status"): None,
     (POD_DISRUPTION_BUDGETS, "status"): None,

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from datetime import date, datetime, timedelta
 
-from reserved_capacity.domain.billing.money import format_minor, format_price, minor_ratio
+from reserved_capacity.domain.billing.money import floor_minor, format_minor, format_price
 from reserved_capacity.domain.conditions import ConditionValue
 from reserved_capacity.domain.reasons.base import ConditionStatus
 from reserved_capacity.domain.tokens.backing import NO_FLEET
@@ -127,14 +128,17 @@ def _fleet(
 def _day_price(order: Order, plan: OfferingPlan | None) -> DayPrice:
     currency = order.market.book.spec.currency if order.market.book is not None else ""
     now = order.tomorrow - timedelta(days=1)
-    before = sum(_minor(lot, lot.units_on(now), currency) for lot in order.before if lot.billing_start is not None)
-    after = sum(_minor(lot, lot.units_on(order.tomorrow), currency) for lot in order.lots if counts(order, lot, plan))
+    before = sum(
+        floor_minor(lot.ordered_price, lot.units_on(now), currency)
+        for lot in order.before
+        if lot.billing_start is not None
+    )
+    after = sum(
+        floor_minor(lot.ordered_price, lot.units_on(order.tomorrow), currency)
+        for lot in order.lots
+        if counts(order, lot, plan)
+    )
     return DayPrice(currency, format_minor(before, currency), format_minor(after, currency))
-
-
-def _minor(lot: Lot, units: int, currency: str) -> int:
-    numerator, denominator = minor_ratio(lot.ordered_price, currency)
-    return numerator * units // denominator
 
 
 def _purchase(order: Order, lot: Lot, plan: OfferingPlan | None) -> Purchase:
@@ -144,10 +148,10 @@ def _purchase(order: Order, lot: Lot, plan: OfferingPlan | None) -> Purchase:
         units=lot.units,
         tokens_per_minute=lot.units * lot.unit_tpm,
         price_per_unit_day=format_price(lot.ordered_price, lot.currency),
-        per_day=format_minor(_minor(lot, lot.units, lot.currency), lot.currency),
+        per_day=format_minor(floor_minor(lot.ordered_price, lot.units, lot.currency), lot.currency),
         minimum_days=lot.minimum_days,
         first_day=first,
-        removable_from=first + timedelta(days=lot.minimum_days) if first is not None else None,
+        removable_from=replace(lot, billing_start=first).removable_from,
     )
 
 

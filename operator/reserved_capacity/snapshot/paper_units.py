@@ -13,6 +13,7 @@ from decimal import Decimal
 
 from reserved_capacity.api.modeloffering import ModelOffering
 from reserved_capacity.api.tokenunitreservation import TokenUnitReservation
+from reserved_capacity.domain.notices import moment
 from reserved_capacity.domain.terms import midnight_after, start_of
 from reserved_capacity.domain.tokens.backing import BackingPlan, Claim, Grant, SnapshotFleet, plan_backing
 from reserved_capacity.domain.tokens.lots import Lot, ReservationName, day_of
@@ -47,9 +48,8 @@ def order_of(store: Store, reservation: TokenUnitReservation, now: datetime) -> 
     """As the operator would plan it now."""
     market = market_of(store, reservation, day_of(now))
     before = _lots(reservation, market)
-    terms = market.terms if market.refusal is None else {}
-    moment = now.astimezone(UTC).replace(microsecond=0)
-    plan = plan_orders(wanted_units(reservation), before, market.buyer(reservation), terms, moment)
+    at = now.astimezone(UTC).replace(microsecond=0)
+    plan = plan_orders(wanted_units(reservation), before, market.buyer(reservation), market.terms, at)
     lots = {lot.id: lot for lot in (*before, *plan.cut, *plan.bought)}
     return Order(
         reservation,
@@ -103,16 +103,12 @@ def lots_status(order: Order) -> list[JsonObject]:
             "direction": lot.direction.value,
             "units": units,
             "tokensPerMinute": units * lot.unit_tpm,
-            "purchasedAt": _text(lot.purchased_at),
-            **({"billingStart": _text(start_of(lot.billing_start))} if lot.billing_start is not None else {}),
+            "purchasedAt": moment(lot.purchased_at),
+            **({"billingStart": moment(start_of(lot.billing_start))} if lot.billing_start is not None else {}),
         }
         for lot in order.lots
         if (units := lot.units_on(order.tomorrow))
     ]
-
-
-def _text(moment: datetime) -> str:
-    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,5 +138,7 @@ def plan_offering(store: Store, offering: ModelOffering, grants: Sequence[Grant]
 
 def counts(order: Order, lot: Lot, plan: OfferingPlan | None) -> bool:
     """Whether it is charged already, or granted by the plan."""
-    granted = {grant.claim for grant in plan.backing.grants} if plan is not None else set()
-    return lot.billing_start is not None or claim_id(order.name, lot.purchased_at) in granted
+    if lot.billing_start is not None or plan is None:
+        return lot.billing_start is not None
+    claim = claim_id(order.name, lot.purchased_at)
+    return any(grant.claim == claim for grant in plan.backing.grants)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from datetime import UTC, date, datetime
+from datetime import date, datetime
 from decimal import Decimal
 from typing import Protocol
 
@@ -13,6 +13,7 @@ from reserved_capacity.api.modelinstance import ModelInstance
 from reserved_capacity.api.modeloffering import ModelOffering
 from reserved_capacity.api.pricebook import PriceBook
 from reserved_capacity.api.tokenunitreservation import TokenUnitReservation
+from reserved_capacity.domain.notices import moment
 from reserved_capacity.domain.tokens.backing import Claim, SnapshotFleet
 from reserved_capacity.domain.tokens.entitlement import TokenRate, total
 from reserved_capacity.domain.tokens.lots import Direction, Lot, ReservationName, day_of
@@ -38,11 +39,7 @@ def reservations_of(store: Store, offering: str) -> tuple[TokenUnitReservation, 
 
 def claim_id(reservation: ReservationName, purchased_at: datetime) -> str:
     """What was bought at one moment counts together."""
-    return f"{reservation}@{_text(purchased_at)}"
-
-
-def _text(moment: datetime) -> str:
-    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return f"{reservation}@{moment(purchased_at)}"
 
 
 def claim_reservation(claim: str) -> ReservationName | None:
@@ -63,7 +60,7 @@ def claims_of_lots(lots: Iterable[Lot], now: datetime, snapshot_of: Callable[[st
     found = []
     for (name, at), rates in sorted(groups.items()):
         claim = claim_id(name, at)
-        found.append(Claim(claim, _text(at), name, snapshot_of(claim), total(rates), begun=True))
+        found.append(Claim(claim, moment(at), name, snapshot_of(claim), total(rates), begun=True))
     return tuple(found)
 
 
@@ -78,7 +75,7 @@ def claims_of_reservation(reservation: TokenUnitReservation) -> tuple[Claim, ...
     return tuple(
         Claim(
             id=claim_id(name, at),
-            order=_text(at),
+            order=moment(at),
             reservation=name,
             snapshot=reservation.spec.snapshot,
             rate=total(rate for rate, _ in lots),

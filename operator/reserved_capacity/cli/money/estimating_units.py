@@ -17,7 +17,7 @@ from reserved_capacity.api.tokenunitreservation import TokenUnitReservation
 from reserved_capacity.cli.errors import CliError
 from reserved_capacity.cli.plan import Given
 from reserved_capacity.cli.world import World
-from reserved_capacity.domain.billing.money import format_minor, format_price, minor_ratio
+from reserved_capacity.domain.billing.money import floor_minor, format_minor, format_price
 from reserved_capacity.domain.tokens.lots import Direction
 from reserved_capacity.ports import MODEL_OFFERINGS, PRICE_BOOKS, TOKEN_UNIT_RESERVATIONS, Ref, Resource
 from reserved_capacity.snapshot.tokens import unit_price_in_force
@@ -39,8 +39,7 @@ class UnitEstimate:
     minimum_days: int
 
     def minor(self, days: int) -> int:
-        numerator, denominator = minor_ratio(self.price, self.currency)
-        return numerator * self.units * days // denominator
+        return floor_minor(self.price, self.units * days, self.currency)
 
 
 def unit_estimates(world: World, given: Given, first_day: date | None) -> tuple[UnitEstimate, ...]:

@@ -68,3 +68,9 @@ def minor_ratio(price: Decimal, currency: str) -> tuple[int, int]:
     """A unit price in minor units as numerator and denominator: exact, also where it is finer than a minor unit."""
     numerator, denominator = price.as_integer_ratio()
     return numerator * int(10 ** minor_digits(currency)), denominator
+
+
+def floor_minor(price: Decimal, times: int, currency: str) -> int:
+    """So many times a unit price in whole minor units, rounded down once, in the end."""
+    numerator, denominator = minor_ratio(price, currency)
+    return numerator * times // denominator

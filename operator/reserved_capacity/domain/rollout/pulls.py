@@ -79,7 +79,7 @@ def prefetched_of(
 
     `nodes` are all that there are, with their uids; `patience` says how long a pull may take.
     """
-    mine = [each for each in pulls if each.snapshot == snapshot and nodes.get(each.node) == each.node_uid]
+    mine = _current(pulls, snapshot, nodes)
     there = {each.node for each in mine if each.state is PullState.DONE} | set(running)
     failures = {}
     for pull in sorted(mine, key=lambda each: each.attempt):  # the last one is what there is to say
@@ -87,6 +87,11 @@ def prefetched_of(
     return Prefetched(
         frozenset(there), {node: told for node, told in sorted(failures.items()) if told and node not in there}
     )
+
+
+def _current(pulls: Iterable[Pull], snapshot: str, nodes: Mapping[str, str]) -> list[Pull]:
+    """Those of the snapshot, to nodes that are the same machines still."""
+    return [each for each in pulls if each.snapshot == snapshot and nodes.get(each.node) == each.node_uid]
 
 
 def _failure(pull: Pull, patience: str) -> str:
@@ -102,7 +107,7 @@ def plan_pulls(
     """Which Jobs to make and which to remove. `wanted` None: no rollout needs any, so all go."""
     if wanted is None:
         return PullsPlan(deletes=tuple(pulls))
-    mine = [each for each in pulls if each.snapshot == wanted.snapshot and nodes.get(each.node) == each.node_uid]
+    mine = _current(pulls, wanted.snapshot, nodes)
     kept = {each.name for each in _kept(mine, wanted.recipe)}
     creates, moments = [], []
     for node in wanted.nodes if wanted.recipe else ():

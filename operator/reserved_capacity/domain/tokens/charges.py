@@ -13,7 +13,7 @@ from decimal import Decimal
 
 from reserved_capacity.domain.billing.audit import Finding, compare
 from reserved_capacity.domain.billing.ledger import Book, EntryKind, Posting, Transaction
-from reserved_capacity.domain.billing.money import format_price, minor_ratio
+from reserved_capacity.domain.billing.money import floor_minor, format_price
 from reserved_capacity.domain.billing.posted import Posted
 from reserved_capacity.domain.tokens.lots import Lot
 from reserved_capacity.domain.tokens.prices import UnitPrices, price_on
@@ -91,7 +91,5 @@ def _charge(lot: Lot, prices: UnitPrices, day: date) -> Transaction:
 
 
 def _amount(lot: Lot, price: Decimal, day: date) -> int:
-    numerator, denominator = minor_ratio(price, lot.currency)
-    rate = numerator * lot.units_on(day)
-    days = (day - (lot.billing_start or day)).days
-    return rate * (days + 1) // denominator - rate * days // denominator
+    units, days = lot.units_on(day), (day - (lot.billing_start or day)).days
+    return floor_minor(price, units * (days + 1), lot.currency) - floor_minor(price, units * days, lot.currency)
