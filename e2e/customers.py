@@ -33,6 +33,7 @@ from e2e.history import History
 from e2e.waiting import PATIENCE_SECONDS
 
 CLAIMS = "reservedcapacity.io/claims"
+PREFETCH_LABEL = "reservedcapacity.io/prefetch"
 INSTANCE_LABEL, MEMBER_LABEL = "reservedcapacity.io/instance", "reservedcapacity.io/member"
 TURBO, SMALL = "e2e-gpt-4-turbo", "e2e-gpt-3-5-turbo"
 POOL = "prod"
@@ -278,7 +279,7 @@ class Customer:
 
     def _of_members(self) -> list[Json]:
         """Without the pods that pull an artifact."""
-        return [each for each in self.history.of(PODS, self.name) if MEMBER_LABEL in each["metadata"]["labels"]]
+        return [each for each in self.history.of(PODS, self.name) if not pulls(each)]
 
     def pods_on(self, node: str) -> list[Json]:
         return [each for each in self.history.of(PODS, self.name) if each["spec"].get("nodeName") == node]
@@ -346,6 +347,11 @@ def claims_of(node: Json) -> dict[str, int]:
     """Blocks of the node by the uid of the pool that has claimed them."""
     listed = json.loads((node["metadata"].get("annotations") or {}).get(CLAIMS, "[]"))
     return {each["uid"]: each["blocks"] for each in listed}
+
+
+def pulls(obj: Json) -> bool:
+    """Is it what brings an artifact to a node? It asks for no GPU, and is nobody's member."""
+    return PREFETCH_LABEL in obj["metadata"].get("labels", {})
 
 
 async def all_of(*stories: Any) -> list[Any]:

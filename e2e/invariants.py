@@ -7,11 +7,10 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 
 from e2e.api import NODES, PODS, POOLS, Json
-from e2e.customers import MEMBER_LABEL, Customer, claims_of
+from e2e.customers import MEMBER_LABEL, Customer, claims_of, pulls
 from e2e.history import Happening, History, World
 
 BLOCKS_PER_NODE = 8
-_PREFETCH_LABEL = "reservedcapacity.io/prefetch"
 
 
 def violations(history: History, customers: Sequence[Customer], *, one_leader: bool = True) -> list[str]:
@@ -103,9 +102,9 @@ def _of_binding(happening: Happening, world: World, owner: str) -> Iterator[str]
 
 
 def _pods_of(world: World, owner: str) -> list[Json]:
-    """Those that hold something: pods that fetch an artifact ask for no GPU."""
+    """Those that hold something."""
     pods = [obj for (kind, namespace, _), obj in world.items() if kind == PODS and namespace == owner]
-    return [each for each in pods if _PREFETCH_LABEL not in each["metadata"]["labels"]]
+    return [each for each in pods if not pulls(each)]
 
 
 def _of_sums(pool: Json) -> Iterator[str]:

@@ -20,7 +20,8 @@ NAMESPACE = ACCOUNT = "reserved-capacity"
 USER = f"system:serviceaccount:{NAMESPACE}:{ACCOUNT}"
 _BINARY = Path(sys.executable).parent / "reserved-capacity"
 _START_SECONDS = 120
-_STOP_SECONDS = 60
+_STOP_SECONDS = 30
+"""The grace period that its pod has."""
 
 
 @dataclass(slots=True)
@@ -64,7 +65,7 @@ class OperatorProcess:
         self.cluster.kubectl("delete", "leases", "--all", "-n", self.namespace, "--ignore-not-found", check=False)
 
     def stop(self) -> int:
-        """SIGTERM; its exit code. One that does not end within a minute is killed, and fails the test."""
+        """SIGTERM; its exit code. One that does not end in its grace period is killed, and fails the test."""
         assert self._process is not None, "the operator was not started"
         self._process.terminate()
         try:

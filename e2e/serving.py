@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from e2e.api import BINDINGS, ENDPOINT_SLICES, INSTANCES, PODS, POLICIES, STATEFUL_SETS, Api, Json
-from e2e.customers import INSTANCE_LABEL, MEMBER_LABEL, Customer
+from e2e.customers import INSTANCE_LABEL, MEMBER_LABEL, Customer, pulls
 from e2e.history import History, World
 from tests.unit.argocd.argo import health_of
 
 SNAPSHOT_LABEL = "reservedcapacity.io/snapshot"
 
-_PREFETCH = "-prefetch-"  # in the names of what pulls an artifact
 _SERVICE_LABEL = "kubernetes.io/service-name"
 
 
@@ -61,7 +60,7 @@ def touched(history: History, customer: Customer, since: int) -> list[str]:
         if each.version > since
         and each.place[0] in (PODS, STATEFUL_SETS)
         and each.place[1] == customer.name
-        and _PREFETCH not in each.place[2]
+        and not pulls(each.obj or each.was or {"metadata": {}})
     ]
 
 
@@ -83,7 +82,7 @@ def pulled_before_it_went(history: History, customer: Customer, since: int) -> d
         if happening.version <= since or happening.place[:2] != (PODS, customer.name) or pod is None:
             continue
         node = pod["spec"].get("nodeName", "")
-        if _PREFETCH in happening.place[2]:
+        if pulls(pod):
             there |= {node} if pod["status"].get("phase") == "Succeeded" else set()
         elif pod["metadata"].get("deletionTimestamp"):
             found.setdefault(node, node in there)

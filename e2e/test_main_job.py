@@ -15,7 +15,7 @@ from e2e.cluster import audit, nodes
 from e2e.cluster.lifecycle import Cluster
 from e2e.cluster.teardown import remove_namespaces
 from e2e.operator import USER, OperatorProcess
-from e2e.waiting import until as until
+from e2e.waiting import until
 
 CHECKOUT = Path(__file__).parent.parent
 CUSTOMER = CHECKOUT / "manifests/samples/customer"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
+from e2e.gateway.bootstrap import load_assignment, loopback
 from reserved_capacity.gateway import envoy
 
 NAMESPACE: Final = "models"
@@ -89,7 +90,7 @@ def documents(route: str, ports: Mapping[str, int], server: int, accounts: Seque
 
 def _patches(route: str, ports: Mapping[str, int], server: int) -> list[Document]:
     """In the places that Envoy Gateway v1.9.1 gives them."""
-    endpoint = "endpoints/0/lb_endpoints/0/endpoint/address/socket_address"
+    endpoint = "endpoints/0/lb_endpoints/0/endpoint/address"
     service = f"{_TYPES}.cluster.v3.Cluster", "ratelimit_cluster"
     listener = f"{_TYPES}.listener.v3.Listener", f"{NAMESPACE}/{GATEWAY}/http"
     filters = "/default_filter_chain/filters/0/typed_config/http_filters/0"
@@ -98,25 +99,16 @@ def _patches(route: str, ports: Mapping[str, int], server: int) -> list[Document
         _patch(*service, "replace", "/type", "STATIC"),
         _patch(*service, "remove", "/eds_cluster_config"),
         _patch(*service, "remove", "/transport_socket"),
-        _patch(*service, "add", "/load_assignment", _assignment("ratelimit_cluster", ports["service"])),
+        _patch(*service, "add", "/load_assignment", load_assignment("ratelimit_cluster", ports["service"])),
         _patch(
             f"{_TYPES}.endpoint.v3.ClusterLoadAssignment",
             f"httproute/{NAMESPACE}/{route}/rule/0",
             "replace",
             f"/{endpoint}",
-            _loopback(server),
+            loopback(server),
         ),
         *(_patch(*listener, "add", filters, each) for each in usage),
     ]
-
-
-def _loopback(port: int) -> Document:
-    return {"address": "127.0.0.1", "port_value": port}
-
-
-def _assignment(cluster: str, port: int) -> Document:
-    endpoint = {"endpoint": {"address": {"socket_address": _loopback(port)}}}
-    return {"cluster_name": cluster, "endpoints": [{"lb_endpoints": [endpoint]}]}
 
 
 def _patch(type_: str, name: str, op: str, path: str, value: Document | str | None = None) -> Document:

@@ -14,6 +14,7 @@ import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -22,13 +23,13 @@ from e2e.cluster.lifecycle import Cluster
 from e2e.cluster.ports import free_port
 from e2e.envoygateway.documents import NODE_CLUSTER, SYSTEM, settings
 from e2e.envoygateway.program import ENVOY_GATEWAY
+from e2e.gateway.bootstrap import HTTP2, loopback, static_cluster
 from e2e.gateway.running import SERVICE, STORE, Gateway
 
 CONTROL_PLANE: Final = "envoy-gateway"
 _XDS, _LIMITS_XDS = 18000, 18001
 _CERTIFICATES: Final = ("envoy-gateway", "envoy", "envoy-rate-limit")
 _TLS: Final = "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext"
-_HTTP: Final = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 
 
 @contextmanager
@@ -77,29 +78,19 @@ class EnvoyGateway(Gateway):
         path.write_text(json.dumps(settings(rate_limit=rate_limit)))
         self._start(CONTROL_PLANE, [ENVOY_GATEWAY.binary(), "server", "-c", path], self._environment())
         for port in (_XDS, _LIMITS_XDS) if rate_limit else (_XDS,):
-            self._wait(f"Envoy Gateway listens on {port}", lambda port=port: _listens(port))  # type: ignore[misc]
+            self._wait(f"Envoy Gateway listens on {port}", partial(_listens, port))
 
     def envoy_configuration(self) -> dict[str, Any]:
         """What Envoy Gateway's own bootstrap says, with the certificates of this machine."""
         xds = {
-            "name": "xds_cluster",
-            "type": "STATIC",
-            "load_assignment": {
-                "cluster_name": "xds_cluster",
-                "endpoints": [{"lb_endpoints": [{"endpoint": {"address": _address(_XDS)}}]}],
-            },
-            "typed_extension_protocol_options": {
-                _HTTP: {
-                    "@type": f"type.googleapis.com/{_HTTP}",
-                    "explicit_http_config": {"http2_protocol_options": {}},
-                }
-            },
+            **static_cluster("xds_cluster", _XDS),
+            **HTTP2,
             "transport_socket": {"name": "tls", "typed_config": {"@type": _TLS, "common_tls_context": self._tls()}},
         }
         ads = {"api_type": "DELTA_GRPC", "transport_api_version": "V3", "set_node_on_first_message_only": True}
         return {
             "node": {"id": "envoy", "cluster": NODE_CLUSTER},
-            "admin": {"address": _address(self.ports["admin"])},
+            "admin": {"address": loopback(self.ports["admin"])},
             "dynamic_resources": {
                 "ads_config": {**ads, "grpc_services": [{"envoy_grpc": {"cluster_name": "xds_cluster"}}]},
                 "lds_config": {"ads": {}, "resource_api_version": "V3"},
@@ -136,10 +127,6 @@ class EnvoyGateway(Gateway):
             "FORCE_START_WITHOUT_INITIAL_CONFIG": "true",
             "HEALTHY_WITH_AT_LEAST_ONE_CONFIG_LOADED": "false",
         }
-
-
-def _address(port: int) -> dict[str, Any]:
-    return {"socket_address": {"address": "127.0.0.1", "port_value": port}}
 
 
 def _listens(port: int) -> bool:

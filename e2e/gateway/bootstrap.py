@@ -37,15 +37,15 @@ def bootstrap(ports: Mapping[str, int], offerings: tuple[Offering, ...], account
         "route_config": {"virtual_hosts": [_host(each) for each in offerings]},
     }
     listener = {
-        "address": _address(ports["gateway"]),
+        "address": loopback(ports["gateway"]),
         "filter_chains": [{"filters": [{"name": "http", "typed_config": connections}]}],
     }
-    clusters = [_cluster(each.name, each.port) for each in offerings]
+    clusters = [static_cluster(each.name, each.port) for each in offerings]
     return {
-        "admin": {"address": _address(ports["admin"])},
+        "admin": {"address": loopback(ports["admin"])},
         "static_resources": {
             "listeners": [listener],
-            "clusters": [*clusters, {**_cluster(_SERVICE, ports["service"]), **_HTTP2}],
+            "clusters": [*clusters, {**static_cluster(_SERVICE, ports["service"]), **HTTP2}],
         },
     }
 
@@ -72,16 +72,16 @@ def _host(offering: Offering) -> Config:
     return {"name": offering.name, "domains": [offering.name], "routes": [route]}
 
 
-def _cluster(name: str, port: int) -> Config:
-    endpoints = [{"lb_endpoints": [{"endpoint": {"address": _address(port)}}]}]
-    return {
-        "name": name,
-        "type": "STATIC",
-        "load_assignment": {"cluster_name": name, "endpoints": endpoints},
-    }
+def static_cluster(name: str, port: int) -> Config:
+    return {"name": name, "type": "STATIC", "load_assignment": load_assignment(name, port)}
 
 
-def _address(port: int) -> Config:
+def load_assignment(cluster: str, port: int) -> Config:
+    endpoints = [{"lb_endpoints": [{"endpoint": {"address": loopback(port)}}]}]
+    return {"cluster_name": cluster, "endpoints": endpoints}
+
+
+def loopback(port: int) -> Config:
     return {"socket_address": {"address": "127.0.0.1", "port_value": port}}
 
 
@@ -89,7 +89,7 @@ _ROUTER = {
     "name": "envoy.filters.http.router",
     "typed_config": {"@type": f"{_TYPES}.filters.http.router.v3.Router"},
 }
-_HTTP2 = {
+HTTP2 = {
     "typed_extension_protocol_options": {
         "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": {
             "@type": f"{_TYPES}.upstreams.http.v3.HttpProtocolOptions",

@@ -12,6 +12,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -55,7 +56,7 @@ class Gateway:
         self._wait("the limits are written", (self._limits / "limits.yaml").exists)
         self.start_part(SERVICE)
         for offering in self.offerings:
-            self._wait(offering.name, lambda port=offering.port: _answers(port, "/health"))  # type: ignore[misc]
+            self._wait(offering.name, partial(_answers, offering.port, "/health"))
         self.start_part(ENVOY)
 
     def start_server(self, offering: Offering) -> None:
