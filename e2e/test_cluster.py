@@ -129,6 +129,26 @@ def test_a_pod_runs_on_a_fake_node_and_tolerates_its_loss_for_thirty_seconds(clu
     cluster.kubectl("delete", "pod/on-a-gpu", f"node/{name}")
 
 
+def test_pods_of_a_node_whose_lease_another_has_are_left_alone(cluster: Cluster) -> None:
+    """So a machine is lost in other tests: KWOK plays neither it nor what is to run or to end there."""
+    lost, played = nodes.apply(cluster.kubectl, nodes.gpu_nodes(2, "zone-of-leases"))
+    lease = {"spec": {"holderIdentity": "another", "leaseDurationSeconds": 3600}}
+    at = ("--namespace=kube-node-lease", f"lease/{lost}", "--type=merge", f"--patch={json.dumps(lease)}")
+    cluster.kubectl("patch", *at)
+    for node in (lost, played):
+        pod = {
+            "apiVersion": "v1",
+            "kind": "Pod",
+            "metadata": {"name": f"on-{node}"},
+            "spec": {"nodeName": node, "containers": [{"name": "main", "image": "none"}]},
+        }
+        cluster.kubectl("apply", "--server-side", "--filename=-", input=json.dumps(pod))
+    cluster.kubectl("wait", "--for=condition=Ready", "--timeout=120s", f"pod/on-{played}")
+    assert cluster.kubectl("get", f"pod/on-{lost}", "--output=jsonpath={.status.phase}").stdout == "Pending"
+    cluster.kubectl("delete", "--force", "--grace-period=0", f"pod/on-{lost}", f"pod/on-{played}")
+    cluster.kubectl("delete", "node", lost, played)
+
+
 def test_the_audit_log_counts_the_writes_of_a_user_but_neither_reads_nor_dry_runs(cluster: Cluster) -> None:
     log = cluster.audit_log
     if log is None:

@@ -95,6 +95,15 @@ KWOK = Module(
         "kustomize/stage/pod/fast/pod-delete.yaml",
     ),
     announcement="first run compiles KWOK, about 1 minute on 2 cores",
+    # KWOK starts what plays nodes and what plays pods in the order of a Go map, which is chance. Where pods come first, as in
+    # one start of eight, nobody has told them yet who plays a node: they are played whoever has its Lease.
+    edits=(
+        (
+            "pkg/kwok/controllers/controller.go",
+            "for ref, stage := range c.conf.LocalStages {",
+            "for _, ref := range []internalversion.StageResourceRef{nodeRef, podRef} {\n\t\t\tstage := c.conf.LocalStages[ref]",
+        ),
+    ),
 )
 
 
