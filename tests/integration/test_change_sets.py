@@ -87,6 +87,26 @@ async def test_f2_seven_instances_are_refused_as_a_whole_with_one_message_on_all
     assert len(world.holdings()) == 6
 
 
+@pytest.mark.parametrize("other", [{}, {"fast": 7}], ids=["incomplete", "rejected"])
+async def test_c6_nobody_shrinks_below_the_floor_on_the_strength_of_a_set_that_gives_nothing(
+    other: dict[str, int],
+) -> None:
+    world = await full_pool()
+    world.apply_instance("more", "gpt-4-turbo", 1, **in_set("x"))
+    for name, count in other.items():
+        world.edit_instance(name, {"instances": count, **in_set("x")})
+    world.edit_instance("chat", {"instances": 1})
+    await settle(world)
+    assert world.instance_condition("chat", "Accepted")[:2] == ("False", "BelowMinimumInstances")
+    assert sorted(world.holdings()) == ["chat-0", "chat-1"]
+
+    for name in ("more", *other):
+        world.edit_instance(name, {"changeSet": None, **({"instances": 0} if name in other else {})})
+    await settle(world)
+    assert world.instance_condition("chat", "Accepted")[0] == "True"
+    assert sorted(each.rsplit("-", 1)[0] for each in world.holdings()) == ["chat", "more"]
+
+
 async def test_f3_the_plan_is_on_record_before_anything_moves() -> None:
     world = await full_pool()
     before = world.pods()

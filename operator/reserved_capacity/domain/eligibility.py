@@ -7,7 +7,7 @@ one instance come first, then those that weigh all instances of the pool against
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -223,15 +223,20 @@ class Verdict:
 
 
 def judge(
-    pool: PoolFacts, offerings: Mapping[str, OfferingFacts], instances: Sequence[InstanceFacts], *, now: datetime
+    pool: PoolFacts,
+    offerings: Mapping[str, OfferingFacts],
+    instances: Sequence[InstanceFacts],
+    *,
+    now: datetime,
+    kept: Collection[str] = (),
 ) -> dict[str, Verdict]:
-    """The verdict on every instance of one pool, by name."""
+    """The verdict on every instance of one pool, by name. `kept` are those whose change set lets them get nothing."""
     alone = {each.name: _first(_ALONE, _Question(each, pool, offerings, now)) for each in instances}
-    # One that is refused, or will be for asking more than there can be, stays at what it holds, so that is what it
-    # counts for: else a sibling could shrink below the floor on the strength of what never comes.
+    # One that is refused, or will be for asking more than there can be, or that its change set holds back, stays at what it
+    # holds, so that is what it counts for: else a sibling could shrink below the floor on the strength of what never comes.
     asked = {
         each.name: each.held
-        if alone[each.name] or _exceeds_pool(_Question(each, pool, offerings, now))
+        if each.name in kept or alone[each.name] or _exceeds_pool(_Question(each, pool, offerings, now))
         else each.desired
         for each in instances
     }

@@ -91,7 +91,8 @@ def plan_pool(world: PoolWorld, *, now: datetime) -> PoolPlan:
     # Of what is about to end nothing is granted any more: plans are made for what lasts.
     falls_at = ahead.draining.at if ahead.draining is not None else None
     pool = PoolFacts(world.name, world.order.accelerator_class, ahead.lasting_cu, falls_at)
-    own = judge(pool, world.offerings, world.instances, now=now)
+    kept = _kept_by_their_sets(world)
+    own = judge(pool, world.offerings, world.instances, now=now, kept=kept)
     verdicts = _for_the_set_to_decide(own, world.change_set_members)
     state = PoolState(
         contracted_blocks=blocks_of(ahead.lasting_cu),
@@ -105,6 +106,9 @@ def plan_pool(world: PoolWorld, *, now: datetime) -> PoolPlan:
     )
     alone = {name: verdict.refusal.message for name, verdict in verdicts.items() if verdict.refusal is not None}
     sets = plan_change_sets(state, world.change_set_members, world.change_sets, alone, now=now)
+    decided = {name for name, each in sets.freezes.items() if each.kind in _REASONS}
+    if decided != kept:
+        own = judge(pool, world.offerings, world.instances, now=now, kept=decided)
     # Once its set is done an instance is judged by itself, though it carries the id still (F5, C6).
     verdicts = {
         name: _with_set(verdict, sets.freezes[name]) if name in sets.freezes else own[name]
@@ -168,6 +172,12 @@ _REASONS = {
     Phase.REJECTED: InstanceAccepted.CHANGE_SET_REJECTED,
     Phase.ROLLED_BACK: InstanceAccepted.CHANGE_SET_ROLLED_BACK,
 }
+
+
+def _kept_by_their_sets(world: PoolWorld) -> set[str]:
+    """Whose set waits for others, or was decided against, as the record has it: they get nothing of what they ask for."""
+    phases = {record.id: record.phase for record in world.change_sets}
+    return {member.instance for member in world.change_set_members if phases.get(member.id) in _REASONS}
 
 
 def _with_set(verdict: Verdict, decided: ChangeSetVerdict) -> Verdict:

@@ -164,6 +164,16 @@ def test_c6_a_sibling_may_not_shrink_below_the_floor_on_the_strength_of_what_exc
     assert verdicts["shrinking"].demand.freeze is Freeze.EVERYTHING
 
 
+def test_c6_who_is_kept_by_its_change_set_counts_for_what_it_holds() -> None:
+    waiting, shrinking = instance_facts("waiting", 1), instance_facts("shrinking", 1, held=2)
+    assert reasons(waiting, shrinking) == {"waiting": None, "shrinking": None}
+    offered = offering_facts()
+    verdicts = judge(POOL, {offered.name: offered}, [waiting, shrinking], now=NOW, kept={"waiting"})
+    refusal = verdicts["shrinking"].refusal
+    assert refusal is not None
+    assert refusal.reason is InstanceAccepted.BELOW_MINIMUM_INSTANCES
+
+
 def test_c6_after_the_deletion_of_a_sibling_the_survivor_keeps_what_it_holds() -> None:
     verdict = judged(instance_facts("survivor", 1, held=1))["survivor"]
     assert verdict.refusal is not None
