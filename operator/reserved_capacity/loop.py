@@ -53,7 +53,8 @@ def _unmeasured(_reconciler: str, _outcome: str, _seconds: float) -> None:
 class Loop:
     """`cluster` must be one that puts what it reads and writes into `store` (adapters.remembering).
 
-    `standing` are keys of work that no object stands for; `reconciled(reconciler, outcome, seconds)` is told of every
+    `standing` are keys of work that no object stands for; `crowds` the reconcilers of what there may be thousands of, of
+    which what is begun goes before what begins (docs/adr/0074); `reconciled(reconciler, outcome, seconds)` is told of every
     turn.
     """
 
@@ -65,6 +66,7 @@ class Loop:
     queue: WorkQueue
     deadlines: Deadlines = field(default_factory=Deadlines)
     standing: tuple[Key, ...] = ()
+    crowds: frozenset[str] = frozenset()
     reconciled: Callable[[str, str, float], None] = _unmeasured
     _open: bool = False
     _doubtful: dict[Key, Ref] = field(default_factory=dict)
@@ -114,9 +116,12 @@ class Loop:
             await asyncio.sleep(DEADLINE_POLL_SECONDS)
 
     def _enqueue(self, resource: Resource, old: JsonObject | None, new: JsonObject | None) -> None:
+        edited = _is_edited(resource, old, new)
         try:
             for key in self.route(resource, old, new, self.store):
-                self.queue.add(key)
+                # What becomes of one of a crowd wakes who decides for all as well, who does it better for many at a time.
+                begun = edited or (resource not in OUR_KINDS and key.reconciler in self.crowds)
+                self.queue.add(key, begun=begun)
         except Exception:
             # A defect, and this is the only notice of the change; the next change, or a restart, brings another.
             metadata = (new or old or {}).get("metadata", {})
@@ -184,7 +189,7 @@ class Loop:
             self._doubtful[key] = error.ref
         match error:
             case Throttled():
-                self.queue.add(key, error.retry_after)
+                self.queue.add(key, error.retry_after, begun=True)
                 delay = error.retry_after
             case Forbidden() if error.code != 401:
                 self.queue.add(key, FORBIDDEN_RETRY_SECONDS)
@@ -196,3 +201,10 @@ class Loop:
         if not isinstance(error, Conflict | NotFound | Throttled | Unavailable | OutcomeUnknown) and error.code != 401:
             say = log.error  # Invalid, Forbidden: nothing that waiting mends; an API server that starts knows nobody
         say("api call failed", key=str(key), kind=type(error).__name__, error=str(error), retry_in=round(delay, 2))
+
+
+def _is_edited(resource: Resource, old: JsonObject | None, new: JsonObject | None) -> bool:
+    """Has somebody changed one of ours, or deleted it? What is only made now, and what we report, is no edit."""
+    if resource not in OUR_KINDS or old is None:
+        return False
+    return new is None or old["metadata"].get("generation") != new["metadata"].get("generation")

@@ -125,6 +125,7 @@ class Operator:
             reconcilers={},
             queue=queue,
             standing=reconcilers.STANDING if keeps_books else (),
+            crowds=reconcilers.CROWDS,
             reconciled=self.metrics.reconciled,
         )
         self.election = Election(api_client, name=LEASE_NAME, namespace=self.namespace, identity=new_identity())

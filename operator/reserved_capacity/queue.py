@@ -15,6 +15,9 @@ from datetime import datetime
 
 FIRST_RETRY_SECONDS = 0.05
 LONGEST_RETRY_SECONDS = 30.0
+# So many keys that go on with something are taken, then another: what is begun is finished first, and whatever keeps
+# beginning anew does not starve the rest.
+BEGUN_IN_A_ROW = 16
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -33,46 +36,54 @@ class WorkQueue:
     """Keys that wait, each at most once, and keys that are being worked on, each by one worker at most.
 
     A key that is added while it is being worked on runs again afterwards: whatever changed may have been read too early.
-    `monotonic` is in seconds and must be the clock of the running event loop where `get()` is used.
+    Keys that go on with what has been begun are taken before others (docs/adr/0074); among equals it is first come, first
+    served. `monotonic` is in seconds and must be the clock of the running event loop where `get()` is used.
     """
 
     def __init__(self, monotonic: Callable[[], float], *, jitter: random.Random | None = None) -> None:
         self._monotonic = monotonic
         self._jitter = jitter if jitter is not None else random.Random()  # noqa: S311 - spreads retries, guards nothing
-        self._due: dict[Key, float] = {}
-        self._again: dict[Key, float] = {}
+        self._due: dict[Key, _Due] = {}
+        self._again: dict[Key, _Due] = {}
         self._running: dict[Key, float] = {}
         self._taken: dict[Key, float] = {}
         self._last_taken = float("-inf")
         self._failures: dict[Key, int] = {}
-        self._heap: list[tuple[float, int, Key]] = []
+        self._heaps: dict[bool, list[tuple[float, int, Key]]] = {True: [], False: []}
+        self._in_a_row = 0
         self._sequence = 0
         self._wake = asyncio.Event()
         self._closed = False
 
-    def add(self, key: Key, after: float = 0.0) -> None:
-        """Have `key` worked on in `after` seconds; an earlier time that is already set stands."""
-        at = self._monotonic() + max(0.0, after)
+    def add(self, key: Key, after: float = 0.0, *, begun: bool = False) -> None:
+        """Have `key` worked on in `after` seconds; an earlier time that is already set stands, and so does `begun`: it goes
+        on with something, be it with what others have changed since."""
+        wanted = _Due(self._monotonic() + max(0.0, after), begun)
         if key in self._running:
-            self._again[key] = min(at, self._again.get(key, at))
+            self._again[key] = wanted.with_all_of(self._again.get(key))
             return
-        if key in self._due and self._due[key] <= at:
+        known = self._due.get(key)
+        wanted = wanted.with_all_of(known)
+        if wanted == known:
             return
-        self._due[key] = at
-        # First come, first served among the keys of one instant.
+        self._due[key] = wanted
         self._sequence += 1
-        heapq.heappush(self._heap, (at, self._sequence, key))
+        heapq.heappush(self._heaps[wanted.begun], (wanted.at, self._sequence, key))
         self._wake.set()
 
     def take(self) -> Key | None:
-        """The key that has been due longest, or None. Whoever takes it calls `done(key)`, come what may."""
+        """The key that is next among those that are due, or None. Whoever takes it calls `done(key)`, come what may."""
         self._drop_stale()
-        if not self._heap or self._heap[0][0] > self._monotonic():
+        now = self._monotonic()
+        begun, others = (bool(heap) and heap[0][0] <= now for heap in (self._heaps[True], self._heaps[False]))
+        if not begun and not others:
             return None
-        at, _, key = heapq.heappop(self._heap)
+        goes_on = begun and not (others and self._in_a_row >= BEGUN_IN_A_ROW)
+        self._in_a_row = self._in_a_row + 1 if goes_on else 0
+        at, _, key = heapq.heappop(self._heaps[goes_on])
         del self._due[key]
         self._running[key] = at
-        self._taken[key] = self._last_taken = self._monotonic()
+        self._taken[key] = self._last_taken = now
         return key
 
     async def get(self) -> Key | None:
@@ -101,7 +112,7 @@ class WorkQueue:
         self._taken.pop(key, None)
         again = self._again.pop(key, None)
         if again is not None:
-            self.add(key, again - self._monotonic())
+            self.add(key, again.at - self._monotonic(), begun=again.begun)
 
     def retry(self, key: Key) -> float:
         """Add `key` after a back-off that doubles with each failure in a row; the seconds that were chosen."""
@@ -110,7 +121,7 @@ class WorkQueue:
         ceiling = min(LONGEST_RETRY_SECONDS, FIRST_RETRY_SECONDS * 2.0 ** min(failures, 32))
         # Half fixed, half chance: never at once, and a crowd that failed together does not come back together.
         delay = max(FIRST_RETRY_SECONDS, ceiling * (0.5 + 0.5 * self._jitter.random()))
-        self.add(key, delay)
+        self.add(key, delay, begun=True)
         return delay
 
     def forget(self, key: Key) -> None:
@@ -134,7 +145,7 @@ class WorkQueue:
     def oldest_due_age(self) -> float:
         """Seconds since the longest-due key became due, 0.0 if none is. A key counts until its worker lets go of it:
         one that hangs is as stuck as one that nobody takes."""
-        since = min((*self._due.values(), *self._running.values()), default=None)
+        since = min((*(due.at for due in self._due.values()), *self._running.values()), default=None)
         return 0.0 if since is None else max(0.0, self._monotonic() - since)
 
     def stuck_for(self) -> float:
@@ -142,18 +153,29 @@ class WorkQueue:
         queue is not stuck as long as it moves: ten thousand instances that are made at once take minutes."""
         now = self._monotonic()
         turn = now - min(self._taken.values(), default=now)
-        due = min(self._due.values(), default=now)
+        due = min((each.at for each in self._due.values()), default=now)
         return max(0.0, turn, now - max(due, self._last_taken) if due < now else 0.0)
 
     def next_due_in(self) -> float | None:
         """Seconds until a key is due (0.0: one is), or None when nothing waits."""
         self._drop_stale()
-        return max(0.0, self._heap[0][0] - self._monotonic()) if self._heap else None
+        first = min((heap[0][0] for heap in self._heaps.values() if heap), default=None)
+        return None if first is None else max(0.0, first - self._monotonic())
 
     def _drop_stale(self) -> None:
-        # A key that was moved forward leaves its old entry in the heap.
-        while self._heap and self._due.get(self._heap[0][2]) != self._heap[0][0]:
-            heapq.heappop(self._heap)
+        # A key that was moved forward leaves its old entry in its heap.
+        for begun, heap in self._heaps.items():
+            while heap and self._due.get(heap[0][2]) != _Due(heap[0][0], begun):
+                heapq.heappop(heap)
+
+
+@dataclass(frozen=True, slots=True)
+class _Due:
+    at: float
+    begun: bool
+
+    def with_all_of(self, other: _Due | None) -> _Due:
+        return self if other is None else _Due(min(self.at, other.at), self.begun or other.begun)
 
 
 class Deadlines:

@@ -95,6 +95,7 @@ class Operator:
                 self.billing,
                 counters=Counters(servers=self.counters, gateways=self.gateways),
             ),
+            crowds=reconcilers.CROWDS,
             queue=queue,
             standing=reconcilers.STANDING,
         )

@@ -95,6 +95,7 @@ class Process:
             route=self._route,
             reconcilers={name: self._guarded(reconciler) for name, reconciler in built.items()},
             queue=queue,
+            crowds=reconcilers.CROWDS,
         )
         self.resync = Resync(remembering, self.store, Freshness(self.monotonic), chance=self.chance)
         self.tasks.append(Task("start", self._start()))

@@ -22,6 +22,7 @@ from reserved_capacity.ports import (
     ACCELERATOR_CLASSES,
     MODEL_INSTANCES,
     PODS,
+    STATEFUL_SETS,
     WATCHED,
     ClusterReader,
     Conflict,
@@ -52,6 +53,9 @@ def keys_for(resource: Resource, old: JsonObject | None, new: JsonObject | None,
         raise LookupError(resource)
     if resource == MODEL_INSTANCES:
         yield Key("instance", metadata["namespace"], metadata["name"])
+    if resource == STATEFUL_SETS:
+        yield Key("pool", metadata["namespace"], "prod")
+        yield Key("instance", metadata["namespace"], metadata["name"])
 
 
 @dataclass
@@ -69,7 +73,15 @@ class World:
         self.fake.attach(self.store)
         self.cluster = RememberingCluster(self.fake, self.store)
         self.queue = WorkQueue(lambda: self.time)
-        self.loop = Loop(self.cluster, self.store, self, keys_for, {"instance": self._reconcile}, self.queue)
+        self.loop = Loop(
+            self.cluster,
+            self.store,
+            self,
+            keys_for,
+            {"instance": self._reconcile, "pool": self._reconcile},
+            self.queue,
+            crowds=frozenset({"instance"}),
+        )
 
     def now(self) -> datetime:
         return self.now_
@@ -317,6 +329,22 @@ async def test_a_long_queue_keeps_nobody_else_from_the_event_loop(world: World) 
     assert looked >= 100
     world.queue.close()
     await worker
+
+
+async def test_a_change_of_what_is_there_comes_before_what_is_new(world: World) -> None:
+    """An edit, and what becomes of a member; what is made in numbers waits, and so does who decides for all of them."""
+    world.loop.open()
+    world.make("edited")
+    await world.turn()
+    for name in ("new", "newer"):
+        world.make(name)
+    world.fake.user_patch(Ref(MODEL_INSTANCES, "acme", "edited"), {"spec": {"instances": 2}})
+    world.store.observe(
+        STATEFUL_SETS, {"metadata": {"name": "begun", "namespace": "acme", "uid": "1", "resourceVersion": "1"}}
+    )
+    world.turns.clear()
+    await world.turn()
+    assert [key.name for key in world.turns] == ["edited", "begun", "new", "newer", "prod"]
 
 
 async def test_while_the_gate_is_shut_again_nothing_begins_and_when_it_opens_everything_is_looked_at(

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from reserved_capacity.queue import LONGEST_RETRY_SECONDS, Deadlines, Key, WorkQueue
+from reserved_capacity.queue import BEGUN_IN_A_ROW, LONGEST_RETRY_SECONDS, Deadlines, Key, WorkQueue
 
 A, B = Key("pool", "acme", "a"), Key("pool", "acme", "b")
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -66,6 +66,79 @@ def test_a_key_added_while_it_is_worked_on_runs_again_and_never_twice_at_once(qu
     assert queue.take() == A
     queue.done(A)
     assert queue.take() is None
+
+
+def named(name: str) -> Key:
+    return Key("instance", "acme", name)
+
+
+def test_what_goes_on_with_something_comes_before_what_begins(queue: WorkQueue) -> None:
+    one, other = named("one"), named("other")
+    queue.add(one)
+    queue.add(other, begun=True)
+    assert [queue.take(), queue.take()] == [other, one]
+
+
+def test_a_key_that_waits_moves_forward_when_it_goes_on_with_something_and_not_back(
+    queue: WorkQueue, time: Time
+) -> None:
+    one, other = named("one"), named("other")
+    queue.add(one)
+    queue.add(other)
+    queue.add(other, after=10, begun=True)
+    queue.add(other, after=20)
+    assert [queue.take(), queue.take()] == [other, one]
+    time.now = 30
+    assert queue.take() is None, "nobody is worked on twice for it"
+
+
+def test_a_key_added_while_it_is_worked_on_keeps_its_place_among_what_is_begun(queue: WorkQueue) -> None:
+    one, other = named("one"), named("other")
+    queue.add(other)
+    assert queue.take() == other
+    queue.add(one)
+    queue.add(other, begun=True)
+    queue.add(other)
+    queue.done(other)
+    assert queue.take() == other
+
+
+def test_what_fails_goes_on_when_its_time_has_come(queue: WorkQueue, time: Time) -> None:
+    one, other = named("one"), named("other")
+    delay = queue.retry(other)
+    queue.add(one)
+    assert queue.take() == one
+    time.now = delay
+    queue.add(named("late"))
+    assert queue.take() == other
+
+
+def test_what_goes_on_for_ever_starves_nobody(queue: WorkQueue) -> None:
+    for number in range(3):
+        queue.add(named(f"new-{number}"))
+    taken = []
+    for number in range(4 * BEGUN_IN_A_ROW):
+        queue.add(named(f"begun-{number}"), begun=True)
+        key = queue.take()
+        assert key is not None
+        taken.append(key.name.split("-")[0])
+        queue.done(key)
+    assert [at for at, name in enumerate(taken) if name == "new"] == [16, 33, 50]
+
+
+def test_of_a_thousand_that_come_at_once_the_first_is_done_before_the_last_begins(queue: WorkQueue) -> None:
+    turns: dict[Key, int] = {}
+    for number in range(1000):
+        queue.add(named(str(number)))
+    order = []
+    while (key := queue.take()) is not None:
+        turns[key] = turns.get(key, 0) + 1
+        if turns[key] < 5:
+            queue.add(key, begun=True)  # its own write, or what became of it
+        order.append((key, turns[key]))
+        queue.done(key)
+    assert order.index((named("0"), 5)) == 4
+    assert len(order) == 5000
 
 
 def test_the_back_off_doubles_up_to_half_a_minute_and_starts_again_after_success(queue: WorkQueue, time: Time) -> None:

@@ -31,6 +31,9 @@ from reserved_capacity.store import Store
 Reconciler = Callable[[Key], Awaitable[datetime | None]]
 
 
+CROWDS = frozenset({INSTANCE, TOKENS})
+"""Of what there may be thousands, while few decide for them."""
+
 STANDING = (Key(CLOSE, "", ""), Key(USAGE, "", ""))
 """What is to be done whatever objects there are."""
 
