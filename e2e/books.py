@@ -28,6 +28,7 @@ from e2e.cluster.lifecycle import Cluster
 from e2e.cluster.teardown import remove_namespaces
 from e2e.customers import SMALL, offerings
 from e2e.operator import OperatorProcess
+from e2e.waiting import eventually
 from tests.fakes.sink import HttpSink
 
 _CHECKOUT = Path(__file__).parent.parent
@@ -48,6 +49,7 @@ _PROVISIONED = text(
     "SELECT subject FROM intervals WHERE namespace = :namespace AND pool = :pool AND kind = 'Provisioned'"
     " AND until IS NULL AND compute_units = 100"
 )
+
 _WAITING = text("SELECT count(*) FROM outbox WHERE account LIKE :of")
 
 Row = tuple[str, ...]
@@ -336,11 +338,14 @@ async def provide(api: Api, cluster: Cluster) -> None:
         {"term": "ThreeMonths", "effectiveFrom": "2024-02-08", "pricePerComputeUnitMonth": "260.00"},
     ]
     book = body_of("PriceBook", _NAME, {"currency": "USD", "computeUnits": entries})
-    for _ in range(600):  # a CRD that has just been applied is not served yet
+
+    async def applied() -> bool:
         with contextlib.suppress(Refused):
             await api.apply(PRICE_BOOKS, book)
-            break
-        await asyncio.sleep(0.2)
+            return True
+        return False
+
+    await eventually(applied, "the CRD that has just been applied is served")
     spec = {
         "nodeSelector": {"matchLabels": {"nvidia.com/gpu.product": _NAME}},
         "gpuResource": "nvidia.com/gpu",

@@ -29,7 +29,7 @@ from e2e.api import (
     Json,
     Refused,
 )
-from e2e.waiting import PATIENCE_SECONDS
+from e2e.waiting import PATIENCE_SECONDS, eventually
 
 WATCHED = (CLASSES, NODES, PODS, STATEFUL_SETS, ENDPOINT_SLICES, POOLS, INSTANCES, OFFERINGS)
 
@@ -137,15 +137,17 @@ class History:
         }
 
     async def _listed(self, collection: str) -> Json:
-        for _ in range(600):
+        async def listing() -> Json | None:
             try:
                 return await self.api.list(collection)
             except Refused as error:
+                # A CRD that has just been applied is not served yet, or its storage is being prepared.
                 if error.code not in (404, 429):
                     raise
-            # A CRD that has just been applied is not served yet, or its storage is being prepared.
-            await asyncio.sleep(0.2)
-        raise AssertionError(f"{collection} is not served")
+                return None
+
+        found: Json = await eventually(listing, f"{collection} is served")
+        return found
 
     async def _follow(self, collection: str, version: str) -> None:
         while True:

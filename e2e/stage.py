@@ -15,6 +15,7 @@ from e2e.faults.plan import Plan
 from e2e.faults.proxy import Proxy
 from e2e.history import History
 from e2e.operator import OperatorProcess
+from e2e.waiting import until
 
 _CHECKOUT = Path(__file__).parent.parent
 _PRICES = str(_CHECKOUT / "manifests/samples/prices.yaml")
@@ -80,9 +81,4 @@ async def staged(cluster: Cluster, directory: Path) -> AsyncIterator[Stage]:
 async def _apply_prices(cluster: Cluster) -> None:
     """As soon as the CRDs that were just applied are served."""
     command = ("apply", "--server-side", "--force-conflicts", "-f", _PRICES)
-    for _ in range(600):
-        done = await asyncio.to_thread(cluster.kubectl, *command, check=False)
-        if done.returncode == 0:
-            return
-        await asyncio.sleep(0.2)
-    raise AssertionError(done.stderr)
+    await asyncio.to_thread(until, lambda: cluster.kubectl.succeeds(*command), "the CRDs are served")

@@ -102,11 +102,10 @@ async def assert_that_the_audit_log_knows_of_no_other_write(stage: Stage, custom
         writes = (each for each in audit.events(log) if each.is_write and each.namespace == customer.name)
         return [each for each in writes if each.resource.startswith("computeunitpools.") and each.code in (200, 201)]
 
-    for _ in range(1200):  # a line, and news, may come a moment after the answer
-        if len(logged()) == seen():
-            break
-        await asyncio.sleep(0.1)
-    assert len(logged()) == seen()
+    # A line, and news, may come a moment after the answer.
+    await stage.history.until(
+        lambda: len(logged()) == seen(), "each write was seen", tell=lambda: (len(logged()), seen())
+    )
     assert {each.user for each in logged() if each.resource.endswith("/status")} == {USER}
 
 
@@ -218,11 +217,10 @@ async def test_a_node_that_is_out_of_reach_for_two_minutes_moves_nothing(stage: 
 async def _run_ahead(stage: Stage, seconds: int) -> None:
     operator = stage.operators[0]
     (stage.directory / "offset").write_text(str(seconds))
-    for _ in range(1200):
-        if any(each["event"] == "clock offset changed" for each in operator.records("info")):
-            return
-        await asyncio.sleep(0.1)
-    raise AssertionError("the operator does not look at its clock")
+    await stage.history.until(
+        lambda: any(each["event"] == "clock offset changed" for each in operator.records("info")),
+        "the operator looks at its clock",
+    )
 
 
 async def test_a_drain_says_why_it_waits_on_a_full_pool_and_with_a_spare_ends_without_falling_below_the_minimum(

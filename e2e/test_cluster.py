@@ -10,8 +10,7 @@ import socket
 import stat
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -21,6 +20,7 @@ import pytest
 from e2e.cluster import audit, build, lifecycle, localplane, nodes, processes
 from e2e.cluster.lifecycle import Cluster
 from e2e.cluster.state import CHECKOUT, ClusterDir, ClusterError
+from e2e.waiting import until
 
 pytestmark = pytest.mark.cluster
 
@@ -63,16 +63,6 @@ def accepts_connections(address: tuple[str, int]) -> bool:
     """Whether somebody listens."""
     with socket.socket() as probe:
         return probe.connect_ex(address) == 0
-
-
-def eventually(condition: Callable[[], bool], seconds: float = 120) -> bool:
-    """Poll until it is so."""
-    deadline = time.monotonic() + seconds
-    while not condition():
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(0.1)
-    return True
 
 
 def test_up_needs_neither_go_nor_kubectl_once_built_and_ends_with_the_export_of_a_working_kubeconfig(
@@ -161,7 +151,11 @@ def test_the_audit_log_counts_the_writes_of_a_user_but_neither_reads_nor_dry_run
     cluster.kubectl(*writer, "delete", "configmap", "wet")
 
     expected = {("someone", "create", "configmaps"): 1, ("someone", "delete", "configmaps"): 1}
-    assert eventually(lambda: audit.count_writes(log, "someone", since) == expected), audit.count_writes(log, "someone")
+
+    def counted() -> dict[tuple[str, str, str], int]:
+        return audit.count_writes(log, "someone", since)
+
+    until(lambda: counted() == expected, lambda: f"{expected}: {counted()}")
     assert not audit.count_writes(log, "someone", datetime.now(UTC))
 
 

@@ -24,7 +24,7 @@ import yaml
 from e2e import admission
 from e2e.cluster.kubectl import Kubectl
 from e2e.cluster.lifecycle import Cluster
-from e2e.waiting import PATIENCE_SECONDS
+from e2e.waiting import PATIENCE_SECONDS, until
 
 pytestmark = pytest.mark.cluster
 
@@ -206,13 +206,12 @@ def test_a_tenant_sees_the_namespace_and_is_told_what_the_role_leaves_out(plugin
         "create", "rolebinding", "tenant", "-n", namespace,
         "--clusterrole=reserved-capacity-viewer", f"--serviceaccount={namespace}:tenant",
     )  # fmt: skip
-    shown = ""
-    for _ in range(240):  # the authorizer learns of a binding a moment later
+
+    def status() -> str:
         done = plugin("status", "-n", namespace, "--kubeconfig", str(stranger), COLUMNS="160")
-        shown = done.stdout
-        if done.returncode == 0:
-            break
-        time.sleep(0.5)
+        return done.stdout if done.returncode == 0 else ""
+
+    shown = until(status, "the authorizer learns of the binding")
     assert "mi/fast (WaitingForComputeUnits)" in shown
     assert "Not looked at, since you may not list them: nodes, pods, acceleratorclasses.reservedcapacity.io." in shown
 

@@ -42,6 +42,7 @@ from e2e.serving import (
 )
 from e2e.stage import Stage, staged
 from e2e.test_snapshot_dates import EDITS, edit, is_seen
+from e2e.waiting import eventually
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -373,13 +374,15 @@ async def _time_is(stage: Stage, ahead: int) -> None:
 async def _charges(stage: Stage, customer: Customer, least: int) -> list[Json]:
     (books,) = (stage.directory / "reserved-capacity").glob("*.db")
     command = [str(PLUGIN), "ledger", "--account", customer.name, "--database-url", f"sqlite:///{books}", "-o", "json"]
-    for _ in range(400):
+    rows: list[Json] = []
+
+    async def enough() -> bool:
         answer = await asyncio.to_thread(subprocess.run, command, capture_output=True, check=True)
-        rows: list[Json] = json.loads(answer.stdout)["entries"]
-        if len(rows) >= least:
-            return rows
-        await asyncio.sleep(0.3)
-    raise AssertionError(rows)
+        rows[:] = json.loads(answer.stdout)["entries"]
+        return len(rows) >= least
+
+    await eventually(enough, lambda: f"{least} rows of {customer.name}: {rows}")
+    return rows
 
 
 async def test_r3_s1_editing_the_catalogue_moves_no_pod_in_the_middle_of_a_rollout_nor_after_it(stage: Stage) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import copy
 from collections.abc import AsyncIterator
 
@@ -13,6 +12,7 @@ from e2e.api import INSTANCES, OFFERINGS, OURS, STATEFUL_SETS, Api, Json, Refuse
 from e2e.cluster.lifecycle import Cluster
 from e2e.customers import SMALL, TURBO, Customer
 from e2e.stage import Stage, staged
+from e2e.waiting import eventually
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -208,21 +208,23 @@ def reservation(customer: Customer) -> Json:
 
 
 async def tokens_say(stage: Stage, customer: Customer, words: str) -> None:
-    for _ in range(1200):
+    said: list[str] = []
+
+    async def look() -> bool:
         status = (await stage.api.get(TOKENS, customer.name, "tokens")).get("status") or {}
-        messages = [each["message"] for each in status.get("conditions", ()) if each["type"] == "SnapshotSupported"]
-        if any(words in message for message in messages):
-            return
-        await asyncio.sleep(0.1)
-    raise AssertionError(messages)
+        said[:] = [each["message"] for each in status.get("conditions", ()) if each["type"] == "SnapshotSupported"]
+        return any(words in message for message in said)
+
+    await eventually(look, lambda: f"SnapshotSupported says {words!r}: {said}")
 
 
 async def events_say(stage: Stage, customer: Customer, kinds: set[str], words: str) -> None:
-    for _ in range(1200):
-        events = (await stage.api.list(f"/apis/events.k8s.io/v1/namespaces/{customer.name}/events"))["items"]
-        about = [each["regarding"]["kind"] for each in events if words in each["note"]]
-        if set(about) == kinds:
-            assert len(about) == len(kinds), "each is told once"
-            return
-        await asyncio.sleep(0.1)
-    raise AssertionError([each["note"] for each in events])
+    events: list[Json] = []
+
+    async def about() -> list[str]:
+        events[:] = (await stage.api.list(f"/apis/events.k8s.io/v1/namespaces/{customer.name}/events"))["items"]
+        told = [each["regarding"]["kind"] for each in events if words in each["note"]]
+        return told if set(told) == kinds else []
+
+    told = await eventually(about, lambda: f"{kinds} say {words!r}: {[each['note'] for each in events]}")
+    assert len(told) == len(kinds), "each is told once"

@@ -15,6 +15,7 @@ from e2e.faults.story import Story
 from e2e.invariants import told, violations
 from e2e.operator import OperatorProcess
 from e2e.stage import Stage
+from e2e.waiting import eventually
 
 CALM = "calm"
 KINDS: Mapping[str, frozenset[Fault]] = {
@@ -38,6 +39,7 @@ STREAM_KINDS: Mapping[str, frozenset[Fault]] = {
 ALL_KINDS: Mapping[str, frozenset[Fault]] = {**KINDS, **STREAM_KINDS}
 # A call that hangs costs the operator's patience of 15 s, a stream that stalls 70 s: a few say as much as many.
 _MOST_REQUESTS_PER_SECOND = 100.0
+_TAKES_OVER_SECONDS = 180.0
 _LIMITS_ALONE = {Fault.HANG: 4, Fault.STALLED: 1, Fault.MISSED_DELETE: 4}
 _LIMITS = {Fault.HANG: 2, Fault.STALLED: 1, Fault.MISSED_DELETE: 1, Fault.EXPIRED: 5, Fault.TRUNCATED: 5}
 
@@ -248,19 +250,17 @@ class _Weather:
             self.unready = self.unready or not any(ready)
 
     async def _leader(self, among: Sequence[OperatorProcess]) -> OperatorProcess:
-        for _ in range(360):
-            for each in among:
-                if await self._role(each) == "leading":
-                    return each
-            await asyncio.sleep(0.5)
-        raise AssertionError("nobody leads")
+        async def leading() -> list[OperatorProcess]:
+            return [each for each in among if await self._role(each) == "leading"]
+
+        leader: OperatorProcess = (await eventually(leading, "somebody leads", _TAKES_OVER_SECONDS))[0]
+        return leader
 
     async def _until(self, operator: OperatorProcess, role: str) -> None:
-        for _ in range(360):
-            if await self._role(operator) == role:
-                return
-            await asyncio.sleep(0.5)
-        raise AssertionError(f"{operator.name} is not {role}")
+        async def is_it() -> bool:
+            return await self._role(operator) == role
+
+        await eventually(is_it, f"{operator.name} is {role}", _TAKES_OVER_SECONDS)
 
     async def _role(self, operator: OperatorProcess) -> object:
         await self._look_alive(operator)
