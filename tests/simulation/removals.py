@@ -12,6 +12,7 @@ from unittest import mock
 from reserved_capacity.adapters.remembering import RememberingCluster
 from reserved_capacity.api.computeunitpool import ComputeUnitPool
 from reserved_capacity.domain import claims, eligibility, holdings, members, placement
+from reserved_capacity.domain.members import ObservedMember
 from reserved_capacity.domain.rollout import gates, planning, records, walk
 from reserved_capacity.domain.rollout.values import RolloutState
 from reserved_capacity.domain.rollout.walk import Walk
@@ -210,7 +211,7 @@ def newest_version_at_write() -> Removal:
     return instead(capacity, "_write_claims", late)
 
 
-async def record_or_none(context: Context, pool: Ref) -> tuple[holdings.Holding, ...]:
+async def record_or_none(context: Context, pool: Ref, _member: ObservedMember) -> tuple[holdings.Holding, ...]:
     live = await context.cluster.get(pool)
     return holdings_of(ComputeUnitPool.parse(live)) if live is not None else ()
 

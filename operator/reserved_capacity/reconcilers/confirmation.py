@@ -12,13 +12,13 @@ from reserved_capacity.domain.holdings import Holding, blocks_held_by_node, may_
 from reserved_capacity.domain.members import ObservedMember, made_for
 from reserved_capacity.ports import NODES, PODS, STATEFUL_SETS, Conflict, JsonObject, Ref
 from reserved_capacity.reconcilers.context import Context
-from reserved_capacity.snapshot import claims_of, holdings_of
+from reserved_capacity.snapshot import claims_of, holdings_beside
 
 
 async def confirm_held(context: Context, pool: Ref, member: ObservedMember) -> bool:
     """Is the holding on record, and are its blocks the pool's? Another operator may have given them back before it saw
     the holding, or their node came back with fewer. Raises Conflict if the member holds nothing where it is."""
-    holdings = await live_holdings(context, pool)
+    holdings = await live_holdings(context, pool, member)
     holding = next((each for each in holdings if each.member == member.name and each.held), None)
     if holding is None or not made_for(holding, member):
         raise Conflict(f"{member.name} does not hold its blocks any more")
@@ -36,18 +36,19 @@ async def confirm_held(context: Context, pool: Ref, member: ObservedMember) -> b
 
 async def confirm_not_held(context: Context, pool: Ref, member: ObservedMember) -> None:
     """A member without a holding is somebody's mistake and has to go; but first make sure that it is not ours."""
-    for holding in await live_holdings(context, pool):
+    for holding in await live_holdings(context, pool, member):
         if holding.member == member.name and made_for(holding, member):
             raise Conflict(f"{member.name} has a holding that was not to be seen here yet")
 
 
-async def live_holdings(context: Context, pool: Ref) -> tuple[Holding, ...]:
-    """The pool's record as the API server has it now. Raises Conflict if nobody has written one (yet, or any more)."""
+async def live_holdings(context: Context, pool: Ref, member: ObservedMember) -> tuple[Holding, ...]:
+    """What the pool's record says of a member and its nodes, as the API server has it now. Raises Conflict if nobody has
+    written one (yet, or any more)."""
     live = await context.cluster.get(pool)
     parsed = context.store.parsed_answer(pool, live, ComputeUnitPool) if live is not None else None
     if parsed is None or not parsed.status.observed_generation:
         raise Conflict(f"{pool} has no allocation record: it is rebuilt from its members before any of them is touched")
-    return holdings_of(parsed)
+    return holdings_beside(parsed, member.name)
 
 
 async def _running(context: Context, pool: Ref) -> frozenset[str]:

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
+from reserved_capacity.api import poolstatus
 from reserved_capacity.api.acceleratorclass import AcceleratorClass
 from reserved_capacity.api.computeunitpool import ComputeUnitPool
 from reserved_capacity.domain.changesets import ChangeSetRecord, Step
@@ -49,20 +50,28 @@ def contracted_cu(pool: ComputeUnitPool) -> int:
 
 def holdings_of(pool: ComputeUnitPool, instance: str | None = None) -> tuple[Holding, ...]:
     """The allocation record, or one instance's part of it, as the domain sees it."""
-    return tuple(
-        Holding(
-            instance=each.instance,
-            member=each.member,
-            blocks=blocks_of(each.compute_units),
-            nodes=tuple(each.nodes),
-            since=each.since,
-            state=each.state,
-            instance_uid=each.instance_uid,
-            replaces=each.replaces or "",
-            version=Version(each.snapshot, each.profile or "default") if each.snapshot else None,
-        )
-        for each in pool.status.holdings
-        if instance is None or each.instance == instance
+    return tuple(_holding(each) for each in pool.status.holdings if instance is None or each.instance == instance)
+
+
+def holdings_beside(pool: ComputeUnitPool, member: str) -> tuple[Holding, ...]:
+    """What the allocation record says of one member, and of all that have blocks where it has some; in its order. A record
+    may be of a thousand members, and each of them asks."""
+    record = pool.status.holdings
+    nodes = {name for each in record if each.member == member for name in each.nodes}
+    return tuple(_holding(each) for each in record if each.member == member or not nodes.isdisjoint(each.nodes))
+
+
+def _holding(recorded: poolstatus.Holding) -> Holding:
+    return Holding(
+        instance=recorded.instance,
+        member=recorded.member,
+        blocks=blocks_of(recorded.compute_units),
+        nodes=tuple(recorded.nodes),
+        since=recorded.since,
+        state=recorded.state,
+        instance_uid=recorded.instance_uid,
+        replaces=recorded.replaces or "",
+        version=Version(recorded.snapshot, recorded.profile or "default") if recorded.snapshot else None,
     )
 
 
