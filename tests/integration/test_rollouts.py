@@ -150,15 +150,38 @@ async def test_s2_c6_in_place_keeps_one_and_the_minimum_unless_fewer_are_accepte
     assert world.pool_status()["computeUnits"]["allocated"] == 600
 
 
+async def test_s2_a_rollout_that_may_not_begin_keeps_nothing_that_it_has_borrowed() -> None:
+    """ADR 0064: nobody stands on it yet. It asks again when it may."""
+    world = await serving(cu=600, whenNoSpare="BorrowSpare")
+    world.apply_instance("fast", "gpt-3.5-turbo", 1)
+    world.edit_instance("chat", {"snapshot": NEW})
+    while rollout(world)["phase"] != "Prefetching":
+        assert await world.operators[0].turn(), "it asks for the artifact where it has borrowed room"
+    assert world.pool_status()["computeUnits"]["surge"] == 300
+    _, reason, message = world.instance_condition("fast", "CapacityReserved")
+    assert (reason, "300 CU more are kept for a rollout" in message) == ("WaitingForComputeUnits", True), message
+
+    world.edit_instance("chat", {"upgrade": {"paused": True}})
+    await settle(world, least=2)
+    assert rollout(world)["phase"] == "Paused"
+    assert world.pool_status()["computeUnits"]["surge"] == 0
+
+    world.edit_instance("chat", {"upgrade": {"paused": False}})
+    await settle(world, least=2)
+    assert sorted(runs(world).values()) == [NEW, NEW]
+    assert world.pool_status()["computeUnits"]["surge"] == 0
+
+
 async def test_s2_what_a_full_pool_borrows_of_its_class_is_not_sold_and_goes_back() -> None:
     """BorrowSpare: nobody is missed, and what is contracted, provisioned and allocated stays as it is."""
     world = await serving(cu=600, whenNoSpare="BorrowSpare")
     world.apply_instance("fast", "gpt-3.5-turbo", 1)  # waits for compute units, and is not given what is borrowed
     await world.settle()
-    seen, phases = set(), set()
+    seen, phases, told = set(), set(), set()
     world.edit_instance("chat", {"snapshot": NEW})
     for _ in range(2000):
         busy = await world.operators[0].turn()
+        told.add(world.instance_condition("fast", "CapacityReserved")[1])
         units = world.pool_status()["computeUnits"]
         assert (units["contracted"], units["provisioned"], units["allocated"]) == (600, 600, 600)
         assert endpoints(world) >= 2
@@ -170,6 +193,7 @@ async def test_s2_what_a_full_pool_borrows_of_its_class_is_not_sold_and_goes_bac
     assert sorted(runs(world).values()) == [NEW, NEW]
     assert seen == {0, 300}
     assert phases == {"Idle", "Prefetching", "Progressing"}, "nobody has to act, not even for a moment"
+    assert told <= {"WaitingForComputeUnits", "WaitingForRelease"}, "no node is to blame"
     claimed = [
         json.loads(each["metadata"].get("annotations", {}).get(CLAIMS, "[]")) for each in world.cluster.objects(NODES)
     ]

@@ -20,6 +20,8 @@ class Waits:
     def __init__(self, pool: PoolState, holdings: Sequence[Holding]) -> None:
         self.pool, self.holdings = pool, holdings
         self.capacity = capacity_of(pool.nodes, holdings)
+        self.kept = _kept(pool, holdings)
+        self.idle = self.capacity.idle - self.kept
         self.room = Room(pool, holdings)
         self.released = Room(pool, [holding for holding in holdings if holding.held])
         self._known: dict[Requests, Wait] = {}
@@ -28,7 +30,7 @@ class Waits:
         """`batch`: what would be granted together; None where that can never reach the minimum."""
         if batch is None:
             need = demand.min_instances * demand.blocks_per_instance
-            return Wait(Waiting.BELOW_MINIMUM_INSTANCES, cu_of(need), cu_of(self.capacity.idle))
+            return Wait(Waiting.BELOW_MINIMUM_INSTANCES, cu_of(need), cu_of(self.idle))
         requests = tuple(each.request for each in batch)
         if requests not in self._known:
             self._known[requests] = self._wait(requests)
@@ -36,14 +38,16 @@ class Waits:
 
     def _wait(self, requests: Requests) -> Wait:
         need = sum(each.blocks for each in requests)
-        have = min(self.capacity.idle, self.room.room_for(len(requests)))
+        have = min(self.idle, self.room.room_for(len(requests)))
         reason = self._why(requests, need)
         remedy = self._mending_move(requests) if reason is Waiting.FRAGMENTED else ""
+        if reason is Waiting.WAITING_FOR_COMPUTE_UNITS and self.kept:
+            remedy = f"{cu_of(self.kept)} CU more are kept for a rollout or a change set; wait for its end, scale another instance down, or add a commitment"
         return Wait(reason, cu_of(need), cu_of(have), remedy)
 
     def _why(self, requests: Requests, need: int) -> Waiting:
         """Why these find no place: the first reason that matches, in the order of api.md."""
-        idle = self.capacity.idle
+        idle = self.idle
         soon = idle + self.capacity.releasing
         if need <= self.released.room_for(len(requests)):
             if soon < need <= soon + self._unprovisioned():
@@ -84,3 +88,10 @@ class Waits:
                     return f"moving {holding.instance} ({holding.member}) from {node} to {target} would make room"
             in_vain.add((node, blocks))
         return ""
+
+
+def _kept(pool: PoolState, holdings: Sequence[Holding]) -> int:
+    """Blocks that are idle and promised to the steps of a change set or a rollout."""
+    used = blocks_held_by_node(holdings)
+    idle = {node.name: max(0, node.blocks - used.get(node.name, 0)) for node in pool.nodes if not node.failed}
+    return sum(min(blocks, idle.get(name, 0)) for name, blocks in pool.reserved.items())

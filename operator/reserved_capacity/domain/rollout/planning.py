@@ -228,6 +228,8 @@ class _Round:
         if walk.record.moving:
             walk.finish_steps()
             stop = gate(walk) if walk.candidates else None
+            if stop is not None:
+                walk.give_back()
             if stop is None and walk.candidates:
                 # Who is one too many goes first, and that is decided between the rounds.
                 shrinks = not self.decide and walk.there > walk.count

@@ -274,6 +274,11 @@ class Walk:
             return Failure(late.member, ROLLBACK_FAILED, words.failed_back(message, first), self.now)
         return Failure(late.member, PROGRESS_DEADLINE_EXCEEDED, message, self.now)
 
+    def give_back(self) -> None:
+        """Whoever may not begin keeps no room that it has only borrowed: nobody stands on it (ADR 0064)."""
+        if self.record.strategy is None:
+            self.record = replace(self.record, borrowed=0)
+
     # ---------------------------------------------------------------------------------------- what is in flight already
 
     def finish_steps(self) -> None:
