@@ -110,12 +110,6 @@ ALONE: tuple[Guard, ...] = (
         "I1 taken",
     ),
     Guard(
-        "what was written with an unknown outcome is read before the next plan",
-        removals.instead(Doubts, "all", removals.nothing_known),
-        amounts.an_answer_is_lost_between_two_plans,
-        "I1 taken",
-    ),
-    Guard(
         "confirmed gone: pods and member, live (C7)",
         removals.released_unseen(pods=False, member=False),
         views.a_member_was_never_seen,
@@ -138,6 +132,12 @@ ALONE: tuple[Guard, ...] = (
         removals.instead(pool, "_still_gone", removals.whoever_has_its_name),
         views.a_name_is_given_again_while_it_is_confirmed_gone,
         "C7 pods",
+    ),
+    Guard(
+        "the pool's record is read before its claim shrinks",
+        removals.instead(capacity, "confirm_given_back", removals.done),
+        views.a_claim_is_seen_before_its_pool,
+        "I1 taken",
     ),
     Guard(
         "foreign pods are listed before a claim (C11)",
@@ -168,6 +168,12 @@ ALONE: tuple[Guard, ...] = (
         removals.instead(pool, "_list_members_of_lost_record", removals.done),
         records.a_record_is_lost_before_its_members_are_seen,
         "GPUs",
+    ),
+    Guard(
+        "an instance that was not heard of is asked for before its members are stopped",
+        removals.instead(instance, "_is_there", removals.done),
+        views.a_member_is_seen_before_its_instance,
+        "R3",
     ),
     Guard(
         "no member is touched while its pool has no record",
@@ -316,6 +322,11 @@ IN_DEPTH: tuple[Guard, ...] = (
         "one's own writes are seen at once",
         removals.instead(RememberingCluster, "_remembered", removals.forgetful),
         behind="every write names the version it was decided on; without it more of them conflict",
+    ),
+    Guard(
+        "what was written with an unknown outcome is read before the next plan",
+        removals.instead(Doubts, "all", removals.nothing_known),
+        behind="a pool's record is read before its claim shrinks",
     ),
     Guard(
         "members are deleted in the foreground",

@@ -9,9 +9,12 @@ from pathlib import Path
 
 import pytest
 
+from reserved_capacity.doubts import Doubts
+from reserved_capacity.reconcilers import capacity
+from tests.simulation import removals
 from tests.simulation.guards import ALONE, IN_DEPTH, Guard, table
 from tests.simulation.interleaving import NotReachedError, play
-from tests.simulation.scenes import moves
+from tests.simulation.scenes import amounts, moves
 from tests.simulation.sightings import Violation
 from tests.simulation.simulation import Simulation
 
@@ -43,6 +46,15 @@ def test_a_guard_that_is_removed_is_missed(guard: Guard) -> None:
 def test_c5_a_move_that_is_undone_takes_no_instance_though_more_are_asked_for() -> None:
     """What seed 75 came upon."""
     assert play(moves.a_node_comes_back_while_too_many_are_asked_for) == ""
+
+
+def test_c2_an_answer_that_is_lost_takes_two_guards_to_do_harm() -> None:
+    """One plan gives away what the next one gives back."""
+    scene = amounts.an_answer_is_lost_between_two_plans
+    with removals.instead(Doubts, "all", removals.nothing_known)():
+        assert play(scene) == ""
+        with removals.instead(capacity, "confirm_given_back", removals.done)():
+            assert play(scene) == "I1 taken"
 
 
 @pytest.mark.parametrize("guard", IN_DEPTH, ids=lambda guard: guard.name)

@@ -26,6 +26,7 @@ from reserved_capacity.domain.reasons.provider import ClassReady
 from reserved_capacity.domain.units import blocks_of, cu_of
 from reserved_capacity.ports import ACCELERATOR_CLASSES, NODES, PODS, Conflict, JsonObject, Ref
 from reserved_capacity.queue import Key
+from reserved_capacity.reconcilers.confirmation import confirm_given_back
 from reserved_capacity.reconcilers.context import Context, condition_list
 from reserved_capacity.snapshot import (
     ailing_conditions,
@@ -89,6 +90,7 @@ async def _write_claims(
 ) -> None:
     if sum(claim.blocks for claim in change.claims) > node.claimed_blocks:
         await _check_foreign_pods(context, class_, node, change)
+    await confirm_given_back(context, node, change)
     await context.patch(Ref(NODES, "", change.node), observed, node_patch(observed, change))
 
 

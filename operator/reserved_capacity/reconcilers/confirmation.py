@@ -1,4 +1,5 @@
-"""Owns what is asked of the API server itself just before a member is started or stopped: the watches may be behind.
+"""Owns what is asked of the API server itself just before a member is started or stopped, or a claim given back: the
+watches may be behind.
 
 Nothing can be written under a precondition on two objects. So a member's StatefulSet is there without pods first, and
 then its holding is confirmed: whoever releases the holding from there on sees the StatefulSet (ADR 0008).
@@ -8,11 +9,13 @@ from __future__ import annotations
 
 from reserved_capacity.api import meta
 from reserved_capacity.api.computeunitpool import ComputeUnitPool
+from reserved_capacity.domain.claims import NodeClaims
 from reserved_capacity.domain.holdings import Holding, blocks_held_by_node, may_run
 from reserved_capacity.domain.members import ObservedMember, made_for
-from reserved_capacity.ports import NODES, PODS, STATEFUL_SETS, Conflict, JsonObject, Ref
+from reserved_capacity.domain.nodes import InventoryNode
+from reserved_capacity.ports import COMPUTE_UNIT_POOLS, NODES, PODS, STATEFUL_SETS, Conflict, JsonObject, Ref
 from reserved_capacity.reconcilers.context import Context
-from reserved_capacity.snapshot import claims_of, holdings_beside
+from reserved_capacity.snapshot import claims_of, holdings_beside, holdings_of
 
 
 async def confirm_held(context: Context, pool: Ref, member: ObservedMember) -> bool:
@@ -39,6 +42,28 @@ async def confirm_not_held(context: Context, pool: Ref, member: ObservedMember) 
     for holding in await live_holdings(context, pool, member):
         if holding.member == member.name and made_for(holding, member):
             raise Conflict(f"{member.name} has a holding that was not to be seen here yet")
+
+
+async def confirm_given_back(context: Context, node: InventoryNode, change: NodeClaims) -> None:
+    """Is what a claim is to lose nobody's by the pool's own record? Different streams tell of a node and of its pools, in no
+    order: another operator may have claimed and given away what this one thinks is idle, or of a pool that it has not
+    heard of. Raises Conflict if so."""
+    left = {claim.pool: claim.blocks for claim in change.claims}
+    for claim in node.claims:
+        if left.get(claim.pool, 0) >= claim.blocks:
+            continue
+        ref = Ref(COMPUTE_UNIT_POOLS, claim.pool.namespace, claim.pool.name)
+        planned_on = context.store.parsed(ref, ComputeUnitPool)
+        live = await context.cluster.get(ref)
+        if live is None:
+            continue
+        now = context.store.parsed_answer(ref, live, ComputeUnitPool)
+        if planned_on is None or _held_on(now, node.name) > _held_on(planned_on, node.name):
+            raise Conflict(f"{ref} holds blocks on {node.name} that were not to be seen here yet")
+
+
+def _held_on(pool: ComputeUnitPool, node: str) -> int:
+    return blocks_held_by_node(holdings_of(pool)).get(node, 0)
 
 
 async def live_holdings(context: Context, pool: Ref, member: ObservedMember) -> tuple[Holding, ...]:

@@ -233,10 +233,19 @@ async def _stop_orphans(context: Context, key: Key, observed: JsonObject | None)
 
     The garbage collector would do it as well, but in the background; the pool frees the blocks when both are gone.
     """
-    alive = observed["metadata"]["uid"] if observed is not None else ""
-    for member in members_of(context.store, key.namespace, key.name):
-        if not member.terminating and (observed is None or member.owner_uid == alive):
-            await _delete_member(context, key.namespace, member)
+    members = [each for each in members_of(context.store, key.namespace, key.name) if not each.terminating]
+    if observed is not None:
+        members = [each for each in members if each.owner_uid == observed["metadata"]["uid"]]
+    elif members and await _is_there(context, key):
+        return
+    for member in members:
+        await _delete_member(context, key.namespace, member)
+
+
+async def _is_there(context: Context, key: Key) -> bool:
+    """Of an instance and its members different streams tell, in no order: that one was not heard of yet is no end of it.
+    What the answer says is known from now on, and brings the key back."""
+    return await context.cluster.get(Ref(MODEL_INSTANCES, key.namespace, key.name)) is not None
 
 
 class _NameTakenError(Exception):

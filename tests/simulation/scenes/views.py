@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from reserved_capacity.ports import COMPUTE_UNIT_POOLS, MODEL_INSTANCES, PODS, STATEFUL_SETS
+from reserved_capacity.ports import COMPUTE_UNIT_POOLS, MODEL_INSTANCES, NODES, PODS, STATEFUL_SETS
 from tests.simulation.interleaving import CLASS, Theatre, instance_key, pool_key
 from tests.simulation.process import Process
 from tests.simulation.scenes.openings import serving, two_operators_on_two_nodes, two_with_a_member
@@ -13,6 +13,24 @@ def an_old_record_does_not_show_a_holding(theatre: Theatre) -> None:
     first, _ = two_with_a_member(theatre)
     theatre.hears(first, MODEL_INSTANCES, STATEFUL_SETS)
     theatre.reconciles(first, instance_key("a"))
+
+
+def a_member_is_seen_before_its_instance(theatre: Theatre) -> None:
+    """Different streams tell the first operator of them."""
+    first, _ = two_with_a_member(theatre)
+    theatre.hears(first, STATEFUL_SETS)
+    theatre.reconciles(first, instance_key("a"))
+
+
+def a_claim_is_seen_before_its_pool(theatre: Theatre) -> None:
+    theatre.node("n1")
+    first, second = theatre.operator(alone=False), theatre.operator(alone=False)
+    theatre.settles()
+    theatre.pool("p")
+    theatre.instance("a", "mid", 2)
+    theatre.settles(second)
+    theatre.hears(first, NODES)
+    theatre.reconciles(first, CLASS)
 
 
 def an_old_wish_asks_for_less(theatre: Theatre) -> None:
