@@ -23,7 +23,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from e2e.cluster.lifecycle import Cluster
 from e2e.cluster.ports import free_port
 from e2e.cluster.state import CHECKOUT
-from e2e.gateway.asking import Answer, Customer, have_time, in_one_minute, left_of_the_minute
+from e2e.gateway.asking import COUNTED_SECONDS, Answer, Customer, have_time, in_one_minute, left_of_the_minute
 from e2e.gateway.bootstrap import Offering
 from e2e.gateway.install import programs
 from e2e.gateway.publishing import config_map, entry, units
@@ -97,6 +97,7 @@ def ask_until_refused(customer: Customer, words: str = "hello", tokens: int = 20
         answers.append(customer.ask(words, tokens, stream=len(answers) % 2 == 1))
         assert answers[-1].status in (200, 429), answers[-1]
         assert len(answers) < 500, "nobody is ever refused"
+        time.sleep(COUNTED_SECONDS)
     return answers
 
 

@@ -36,15 +36,18 @@ def tools() -> Prometheus:
 def operator(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[OperatorProcess]:
     """The main job of the samples: a pool of 600 CU, `chat` serving on all of it, and `fast`, which waits."""
     cluster.kubectl("apply", "--server-side", "-k", str(CHECKOUT / "manifests/install"))
+    process = OperatorProcess(cluster, tmp_path_factory.mktemp("monitoring"))
+    process.start()
+    # Offerings stay from one file to the next: some are edited with `kubectl patch`, and those of a class that is gone are
+    # what an alert is for.
+    catalogue = ("delete", "acceleratorclasses,modelofferings,pricebooks", "--all")
+    until(lambda: cluster.kubectl(*catalogue, check=False).returncode == 0, "nothing of others is left")
     nodes.apply(cluster.kubectl, nodes.gpu_nodes(2, "z1"))
-    # Offerings stay from one file to the next, and some tests edit theirs with `kubectl patch`.
     samples = ("apply", "--server-side", "--force-conflicts", "-k", str(CHECKOUT / "manifests/samples"))
     until(
         lambda: cluster.kubectl(*samples, check=False).returncode == 0,
         lambda: f"the samples are taken: {cluster.kubectl(*samples, check=False).stderr}",
     )
-    process = OperatorProcess(cluster, tmp_path_factory.mktemp("monitoring"))
-    process.start()
     says(cluster, "chat", "Ready", "True", "Ready")
     cluster.kubectl("apply", "--server-side", "-f", str(CUSTOMER / "fast.yaml"))
     says(cluster, "fast", "CapacityReserved", "False", "WaitingForComputeUnits")
@@ -52,7 +55,6 @@ def operator(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iter
     if not process.is_running():
         process.start()
     remove_namespaces(cluster.kubectl, "acme")
-    catalogue = ("delete", "acceleratorclasses,modelofferings,pricebooks", "--all")
     until(lambda: cluster.kubectl(*catalogue, check=False).returncode == 0, "the operator sees that nothing is in use")
     process.end()
     cluster.kubectl("delete", "nodes", "--all")

@@ -12,6 +12,9 @@ from typing import Any, ParamSpec
 
 P = ParamSpec("P")
 
+# What an answer has used is counted a moment after its end; who asks on at once is admitted by the counters of before.
+COUNTED_SECONDS = 0.1
+
 
 @dataclass(frozen=True)
 class Answer:
