@@ -92,6 +92,12 @@ ALONE: tuple[Guard, ...] = (
         "R3",
     ),
     Guard(
+        "confirm not held, before a member goes whose holding is being released",
+        removals.instead(instance, "confirm_not_held", removals.done),
+        views.a_name_is_given_again_before_its_member_goes,
+        "R3",
+    ),
+    Guard(
         "confirm releases on the newest wish (C5)",
         removals.instead(pool, "_intent", removals.nothing),
         views.an_old_wish_asks_for_less,
@@ -140,6 +146,12 @@ ALONE: tuple[Guard, ...] = (
         "I1 taken",
     ),
     Guard(
+        "members and pods of a pool that is gone are listed before its claim goes (C7)",
+        removals.instead(confirmation, "_confirm_unused", removals.done),
+        views.a_member_of_a_pool_that_is_gone_was_never_seen,
+        "I1 taken",
+    ),
+    Guard(
         "foreign pods are listed before a claim (C11)",
         removals.instead(capacity, "_check_foreign_pods", removals.done),
         views.a_foreign_pod_was_never_seen,
@@ -149,7 +161,7 @@ ALONE: tuple[Guard, ...] = (
         "claims of a pool that is gone stay while in use",
         removals.instead(capacity, "occupied", lambda *_, **__: {}),
         records.a_pool_goes_while_its_members_run,
-        "I1 taken",
+        "I8",
     ),
     Guard(
         "what runs for a pool that is gone is nobody else's, without a claim as well",

@@ -38,9 +38,10 @@ async def confirm_held(context: Context, pool: Ref, member: ObservedMember) -> b
 
 
 async def confirm_not_held(context: Context, pool: Ref, member: ObservedMember) -> None:
-    """A member without a holding is somebody's mistake and has to go; but first make sure that it is not ours."""
+    """A member without a holding, or whose holding is being released, has to go; but first make sure that it is so: its name
+    may have been given again since."""
     for holding in await live_holdings(context, pool, member):
-        if holding.member == member.name and made_for(holding, member):
+        if holding.held and holding.member == member.name and made_for(holding, member):
             raise Conflict(f"{member.name} has a holding that was not to be seen here yet")
 
 
@@ -56,10 +57,31 @@ async def confirm_given_back(context: Context, node: InventoryNode, change: Node
         planned_on = context.store.parsed(ref, ComputeUnitPool)
         live = await context.cluster.get(ref)
         if live is None:
+            await _confirm_unused(context, ref, node.name)
             continue
         now = context.store.parsed_answer(ref, live, ComputeUnitPool)
         if planned_on is None or _held_on(now, node.name) > _held_on(planned_on, node.name):
             raise Conflict(f"{ref} holds blocks on {node.name} that were not to be seen here yet")
+
+
+async def _confirm_unused(context: Context, pool: Ref, node: str) -> None:
+    """Is nothing left on the node of a pool that is gone (C7)?"""
+    selector = f"{meta.POOL_LABEL}={pool.name}"
+    for resource, stands_on in ((STATEFUL_SETS, _nodes_of_member), (PODS, _node_of_pod)):
+        listing = await context.cluster.list(resource, namespace=pool.namespace, label_selector=selector)
+        there = [obj for obj in listing.items if node in stands_on(obj)]
+        for obj in there:  # else the next plan would run into it again
+            context.store.observe(resource, obj)
+        if there:
+            raise Conflict(f"{there[0]['metadata']['name']} of {pool}, which is gone, is still on {node}")
+
+
+def _nodes_of_member(obj: JsonObject) -> list[str]:
+    return str((obj["metadata"].get("annotations") or {}).get(meta.NODES_ANNOTATION, "")).split(",")
+
+
+def _node_of_pod(obj: JsonObject) -> list[str]:
+    return [str(obj["spec"].get("nodeName", ""))]
 
 
 def _held_on(pool: ComputeUnitPool, node: str) -> int:

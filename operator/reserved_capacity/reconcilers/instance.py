@@ -18,7 +18,6 @@ from reserved_capacity.domain.members import (
     CreateMember,
     ObservedMember,
     ScaleMember,
-    made_for,
 )
 from reserved_capacity.domain.reasons.instance import InstanceAccepted
 from reserved_capacity.domain.throughput import Comparison
@@ -112,9 +111,7 @@ async def _tell_blocked_move(context: Context, observed: JsonObject, world: Inst
 async def _apply(context: Context, world: InstanceWorld) -> Refusal | None:
     """Bring the children in line, as far as that can be done now; what cannot, because somebody else has the name."""
     for delete in world.plan.deletes:
-        holding = next((each for each in world.holdings if each.member == delete.member.name), None)
-        if holding is None or not made_for(holding, delete.member):
-            await confirm_not_held(context, _pool_of(world), delete.member)
+        await confirm_not_held(context, _pool_of(world), delete.member)
         await _delete_member(context, world.instance.namespace, delete.member)
     for scale in world.plan.scales:
         await _scale_member(context, world, scale)

@@ -33,6 +33,14 @@ def a_claim_is_seen_before_its_pool(theatre: Theatre) -> None:
     theatre.reconciles(first, CLASS)
 
 
+def a_member_of_a_pool_that_is_gone_was_never_seen(theatre: Theatre) -> None:
+    first, _ = two_with_a_member(theatre)
+    theatre.hears(first, NODES, COMPUTE_UNIT_POOLS)
+    theatre.delete(COMPUTE_UNIT_POOLS, "p")
+    theatre.hears(first, COMPUTE_UNIT_POOLS)
+    theatre.reconciles(first, CLASS)
+
+
 def an_old_wish_asks_for_less(theatre: Theatre) -> None:
     """The first operator knows that a asked for one member, and not yet that it asked for two and has them."""
     first, second = two_with_a_member(theatre)
@@ -101,6 +109,18 @@ def a_name_is_given_again_while_it_is_confirmed_gone(theatre: Theatre) -> None:
     theatre.hears(first)
     theatre.goes_on(first, slow)
     theatre.pods_stop(True)
+
+
+def a_name_is_given_again_before_its_member_goes(theatre: Theatre) -> None:
+    """The first operator knows that a-0 is being released, and sees the next a-0."""
+    first, second = two_with_a_member(theatre)
+    _stops_its_member(theatre, second)
+    theatre.hears(first)
+    theatre.wait(60)
+    theatre.edit("a", instances=1)
+    theatre.settles(second)
+    theatre.hears(first, MODEL_INSTANCES, STATEFUL_SETS)
+    theatre.reconciles(first, instance_key("a"))
 
 
 def _stops_its_member(theatre: Theatre, operator: Process) -> None:
