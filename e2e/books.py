@@ -49,7 +49,6 @@ _PROVISIONED = text(
     "SELECT subject FROM intervals WHERE namespace = :namespace AND pool = :pool AND kind = 'Provisioned'"
     " AND until IS NULL AND compute_units = 100"
 )
-
 _WAITING = text("SELECT count(*) FROM outbox WHERE account LIKE :of")
 
 Row = tuple[str, ...]

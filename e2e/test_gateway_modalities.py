@@ -149,7 +149,7 @@ def _begun(answer: tuple[str, list[set[str]]], stream: bool) -> tuple[str, list[
 def _documents(play: Play, offering: str, stream: bool) -> tuple[str, list[set[str]]]:
     """Content type, and of each JSON document the paths in it with their types, straight from the server."""
     port = next(each.port for each in play.gateway.offerings if each.name == offering)
-    body: dict[str, Any] = {"messages": [{"role": "user", "content": "hello"}], "max_tokens": 3, "ignore_eos": True}
+    body: dict[str, Any] = {"messages": [{"role": "user", "content": f"hello {time.time()}"}], "max_tokens": 3}
     if stream:
         body |= {"stream": True, "stream_options": {"include_usage": True}}
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=20)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from .holdings import Demand, Holding, PoolState, Request, Wait, Waiting, blocks_held_by_node, capacity_of
+from .holdings import Demand, Holding, PoolNode, PoolState, Request, Wait, Waiting, blocks_held_by_node, capacity_of
 from .placement import Room
 from .units import cu_of
 
@@ -20,7 +20,8 @@ class Waits:
     def __init__(self, pool: PoolState, holdings: Sequence[Holding]) -> None:
         self.pool, self.holdings = pool, holdings
         self.capacity = capacity_of(pool.nodes, holdings)
-        self.kept = _kept(pool, holdings)
+        self.used = blocks_held_by_node(holdings)
+        self.kept = self._kept()
         self.idle = self.capacity.idle - self.kept
         self.room = Room(pool, holdings)
         self.released = Room(pool, [holding for holding in holdings if holding.held])
@@ -66,10 +67,17 @@ class Waits:
         lost = sum(max(0, blocks - claimed.get(name, 0)) for name, blocks in held.items() if name not in left)
         return max(0, self.pool.contracted_blocks - sum(claimed.values()) - lost)
 
+    def _kept(self) -> int:
+        """Blocks that are idle and promised to the steps of a change set or a rollout."""
+        reserved = self.pool.reserved
+        healthy = [node for node in self.pool.nodes if not node.failed and node.name in reserved]
+        return sum(min(reserved[node.name], self._idle_on(node)) for node in healthy)
+
     def _idle_on_failed(self) -> int:
-        used = blocks_held_by_node(self.holdings)
-        failed = [node for node in self.pool.nodes if node.failed]
-        return sum(max(0, node.blocks - used.get(node.name, 0)) for node in failed)
+        return sum(self._idle_on(node) for node in self.pool.nodes if node.failed)
+
+    def _idle_on(self, node: PoolNode) -> int:
+        return max(0, node.blocks - self.used.get(node.name, 0))
 
     def _mending_move(self, requests: Requests) -> str:
         """The smallest member whose move to another node of the pool would make room in one piece (C9), in words."""
@@ -88,10 +96,3 @@ class Waits:
                     return f"moving {holding.instance} ({holding.member}) from {node} to {target} would make room"
             in_vain.add((node, blocks))
         return ""
-
-
-def _kept(pool: PoolState, holdings: Sequence[Holding]) -> int:
-    """Blocks that are idle and promised to the steps of a change set or a rollout."""
-    used = blocks_held_by_node(holdings)
-    idle = {node.name: max(0, node.blocks - used.get(node.name, 0)) for node in pool.nodes if not node.failed}
-    return sum(min(blocks, idle.get(name, 0)) for name, blocks in pool.reserved.items())

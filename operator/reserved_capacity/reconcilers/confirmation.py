@@ -15,7 +15,8 @@ from reserved_capacity.domain.members import ObservedMember, made_for
 from reserved_capacity.domain.nodes import InventoryNode
 from reserved_capacity.ports import COMPUTE_UNIT_POOLS, NODES, PODS, STATEFUL_SETS, Conflict, JsonObject, Ref
 from reserved_capacity.reconcilers.context import Context
-from reserved_capacity.snapshot import claims_of, holdings_beside, holdings_of
+from reserved_capacity.snapshot import MEMBERS_BY_NODE, claims_of, holdings_beside, holdings_on
+from reserved_capacity.store import PODS_BY_NODE
 
 
 async def confirm_held(context: Context, pool: Ref, member: ObservedMember) -> bool:
@@ -67,25 +68,17 @@ async def confirm_given_back(context: Context, node: InventoryNode, change: Node
 async def _confirm_unused(context: Context, pool: Ref, node: str) -> None:
     """Is nothing left on the node of a pool that is gone (C7)?"""
     selector = f"{meta.POOL_LABEL}={pool.name}"
-    for resource, stands_on in ((STATEFUL_SETS, _nodes_of_member), (PODS, _node_of_pod)):
+    for resource, by_node in ((STATEFUL_SETS, MEMBERS_BY_NODE), (PODS, PODS_BY_NODE)):
         listing = await context.cluster.list(resource, namespace=pool.namespace, label_selector=selector)
-        there = [obj for obj in listing.items if node in stands_on(obj)]
+        there = [obj for obj in listing.items if node in by_node.keys(obj)]
         for obj in there:  # else the next plan would run into it again
             context.store.observe(resource, obj)
         if there:
             raise Conflict(f"{there[0]['metadata']['name']} of {pool}, which is gone, is still on {node}")
 
 
-def _nodes_of_member(obj: JsonObject) -> list[str]:
-    return str((obj["metadata"].get("annotations") or {}).get(meta.NODES_ANNOTATION, "")).split(",")
-
-
-def _node_of_pod(obj: JsonObject) -> list[str]:
-    return [str(obj["spec"].get("nodeName", ""))]
-
-
 def _held_on(pool: ComputeUnitPool, node: str) -> int:
-    return blocks_held_by_node(holdings_of(pool)).get(node, 0)
+    return blocks_held_by_node(holdings_on(pool, node)).get(node, 0)
 
 
 async def live_holdings(context: Context, pool: Ref, member: ObservedMember) -> tuple[Holding, ...]:

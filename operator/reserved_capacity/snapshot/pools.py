@@ -61,6 +61,11 @@ def holdings_beside(pool: ComputeUnitPool, member: str) -> tuple[Holding, ...]:
     return tuple(_holding(each) for each in record if each.member == member or not nodes.isdisjoint(each.nodes))
 
 
+def holdings_on(pool: ComputeUnitPool, node: str) -> tuple[Holding, ...]:
+    """The part of the allocation record that is about one node."""
+    return tuple(_holding(each) for each in pool.status.holdings if node in each.nodes)
+
+
 def _holding(recorded: poolstatus.Holding) -> Holding:
     return Holding(
         instance=recorded.instance,

@@ -230,7 +230,7 @@ class _Round:
             stop = gate(walk) if walk.candidates else None
             if stop is not None:
                 walk.give_back()
-            if stop is None and walk.candidates:
+            elif walk.candidates:
                 # Who is one too many goes first, and that is decided between the rounds.
                 shrinks = not self.decide and walk.there > walk.count
                 stop = None if shrinks else begin(walk, decide=self.decide)
