@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 
 from reserved_capacity.domain.rollout.values import RolloutPhase, RolloutState, Strategy, WhenNoSpare, Window
-from tests.golden.story import FAST, V1, V2, Story, scenario
+from tests.golden.story import FAST, V1, V2, V3, Story, scenario
 from tests.golden.world import NOON
 
 
@@ -199,3 +199,24 @@ def refused_in_mid_way(story: Story) -> None:
     story.run()
     story.ends(V2, V2, V2)
     story.always_served()
+
+
+@scenario("Beside one of its model that does not come up")
+def beside_one_that_does_not_come_up(story: Story) -> None:
+    """chat and night run one model whose minimum is 4, and night's second member does not serve. chat's first successor
+    does, but the old one has to stay (C6): that is progress while night-1 may yet come up, and Blocked after that."""
+    story.nodes(9, 6)
+    story.world.bad[V3] = "the artifact is not where it should be"
+    story.instance(minimum=4, offering="gpt")
+    story.instance("night", at=["gpu-2"], version=V3, minimum=4, offering="gpt")
+    story.edit("the customer sets night to 2 instances", "night", desired=2)
+    story.edit("the customer sets chat to snapshot v2", at=5, target=V2)
+    story.happens("night-1 serves", lambda world: setattr(world.members["night-1"], "serves", True), at=120)
+    story.run(until=30)
+    assert story.world.reports["chat"].phase is RolloutPhase.PROGRESSING
+    story.run(until=100)
+    assert story.world.reports["chat"].phase is RolloutPhase.BLOCKED
+    assert "or get night-1 to serve" in story.blocked_on
+    story.run()
+    story.ends(V2, V2)
+    story.always_served_by("chat")

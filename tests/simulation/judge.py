@@ -341,6 +341,7 @@ class _Verdict:
             running=counts[name],
             together=sum(counts[each] for each in names),
             minimum=offering.get("minInstances", 1),
+            serving=frozenset(label(pod, MEMBER) for pod in self.pods if is_ready_pod(pod)),
         )
         judge_rollout(obj, pool.body, mine, around)
 

@@ -217,8 +217,8 @@ class UpToDate(Reason):
     ROLLOUT_BLOCKED = (
         "RolloutBlocked",
         FALSE,
-        "The rollout has no spare compute units and touches nothing.",
-        "Choose spec.upgrade.whenNoSpare InPlace or BorrowSpare, or free the units named in the message.",
+        "The rollout has no spare compute units and touches nothing; or nobody may be stopped, because others of the model do not serve.",
+        "Choose spec.upgrade.whenNoSpare InPlace or BorrowSpare, free the units, or get the members to serve that are named in the message.",
     )
     ROLLOUT_FAILED = (
         "RolloutFailed",

@@ -35,9 +35,11 @@ def with_record(report: RolloutReport, record: RolloutRecord | None) -> RolloutR
 
 
 def report_of(walk: Walk, stop: Stop | None) -> RolloutReport:
-    record, stop = walk.record, stop or Stop(RolloutPhase.PROGRESSING)
+    record = walk.record
     if record.state in (RolloutState.DONE, RolloutState.ROLLED_BACK):
         return _ended(record)
+    if stop is None or stop == Stop(RolloutPhase.PROGRESSING):
+        stop = _standstill(walk)
     blocked_on = stop.blocked_on
     if record.state is RolloutState.HALTED and record.failure is not None:
         blocked_on = words.halted(record, record.failure)
@@ -71,6 +73,23 @@ def _phase(walk: Walk, stop: Stop) -> RolloutPhase:
             return RolloutPhase.CANARY if walk.under_canary else RolloutPhase.PROGRESSING
 
 
+def _standstill(walk: Walk) -> Stop:
+    """All is begun, and an old member stays beside its successor, which serves. Blocked only where nothing is under way that
+    could mend it: who waits for others to start waits, until they have had their time (S5)."""
+    record = walk.record
+    stays = next((each for each in _waiting(walk) if walk.objection(each)), None)
+    if stays is None or not record.moving or record.vacated or walk.deadline() is not None:
+        return Stop(RolloutPhase.PROGRESSING)
+    if objection := walk.lasting_objection():
+        return Stop(RolloutPhase.BLOCKED, blocked_on=f"{stays.member} stays: {objection}")
+    return Stop(RolloutPhase.PROGRESSING, until=walk.patience_ends())
+
+
+def _waiting(walk: Walk) -> list[Holding]:
+    """Old members whose successors serve."""
+    return [old for old, heir in walk.moves if walk.ground.serves(heir.member)]
+
+
 def _step(walk: Walk, stop: Stop) -> str:
     record = walk.record
     moved = len([each for each in walk.news if each.member not in record.starting])
@@ -79,9 +98,8 @@ def _step(walk: Walk, stop: Stop) -> str:
     told += [_start(walk, each) for each in walk.starting]
     down = {each.member for each in walk.news if not walk.ground.serves(each.member)} - walk.ground.lost
     told += [_fallen(walk, each) for each in walk.news if each.member in down - set(record.starting)]
-    waiting = [old for old, heir in walk.moves if walk.ground.serves(heir.member)]
-    for each in (*waiting, *walk.detours()):
-        if objection := walk.objection(each):
+    for each in (*_waiting(walk), *walk.detours()):
+        if (objection := walk.objection(each)) and objection not in stop.blocked_on:
             told.append(f"{each.member} stays for now: {objection}")
     told += [stop.step] if stop.step else []
     return "; ".join(told)

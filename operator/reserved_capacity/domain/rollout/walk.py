@@ -138,24 +138,52 @@ class Walk:
         if self.spec.suspended or not (self.ground.serves(member.member) or member.member in soon):
             return ""
         more = len(soon) if member.member in soon else 0
+        return self._missed(more, more)
+
+    def lasting_objection(self) -> str:
+        """Why none that serves may be stopped, and could not if all served of whom something is to come yet: who is just
+        starting, and who is being given back, as others may follow it."""
+        coming = [each for demand in self._group for each in self.ground.of(demand.instance) if self._unsettled(each)]
+        mine = sum(each.instance == self.spec.instance for each in coming)
+        return "" if self.spec.suspended else self._missed(mine, len(coming))
+
+    def _unsettled(self, member: Holding) -> bool:
+        return not member.held or self.young(member)
+
+    def patience_ends(self) -> datetime | None:
+        """When the first of those that are just starting, also of other instances of the model, no longer is."""
+        young = (each for demand in self._group for each in self.ground.held_by(demand.instance) if self.young(each))
+        return min((each.since + self.spec.progress_deadline for each in young), default=None)
+
+    def _missed(self, more: int, more_together: int) -> str:
+        """What would fall below what was promised with one fewer, if so many more served, here and of the whole model."""
         serving = self.ground.serving_of([self.spec.instance]) + more
         least = floor_of(self.demand, self.count)
         if serving - 1 < least:
             return words.below_min_available(serving, least)
-        group = [each for each in self.ground.wishes if each.offering == self.demand.offering]
-        together = self.ground.serving_of(each.instance for each in group) + more
+        together = self.ground.serving_of(each.instance for each in self._group) + more_together
         # Of an offering that shall have fewer in the end, be it none, no more can be missed than those (C6).
-        floor = min(self.demand.min_instances, sum(map(self._wanted, group)))
+        floor = min(self.demand.min_instances, sum(map(self._wanted, self._group)))
         if not self.demand.accept_below_minimum and together - 1 < floor:
-            return words.below_minimum(self.demand.offering, together, self.demand.min_instances)
+            return words.below_minimum(self.demand.offering, together, self.demand.min_instances, self._down)
         return ""
+
+    @property
+    def _down(self) -> list[str]:
+        """Members of its model that do not serve."""
+        held = [each for demand in self._group for each in self.ground.held_by(demand.instance)]
+        return [each.member for each in held if not self.ground.serves(each.member)]
+
+    @property
+    def _group(self) -> list[Demand]:
+        """All of its model in the pool: they keep its minimum together."""
+        return [each for each in self.ground.wishes if each.offering == self.demand.offering]
 
     @property
     def at_the_floor(self) -> bool:
         """Would one instance less be below the offering's minimum, which nobody has given up?"""
-        group = [each for each in self.ground.wishes if each.offering == self.demand.offering]
-        fewest = min(self.demand.min_instances, sum(map(self._wanted, group)))
-        return not self.demand.accept_below_minimum and sum(map(self._wanted, group)) <= fewest
+        wanted = sum(map(self._wanted, self._group))
+        return not self.demand.accept_below_minimum and wanted <= self.demand.min_instances
 
     def _wanted(self, demand: Demand) -> int:
         if demand.freeze in (Freeze.EVERYTHING, Freeze.STEPS):
