@@ -78,6 +78,7 @@ class Demand:
 
     `min_available` members serve at least while others move (None: all that are wanted); `accept_below_minimum`: so may
     fewer than the offering's minimum. `version` is what members run that are granted to it; what moves keeps its own.
+    `vacated` places its rollout fills itself: they are not in `desired`.
     """
 
     instance: str
@@ -94,6 +95,7 @@ class Demand:
     min_available: int | None = None
     accept_below_minimum: bool = False
     version: Version | None = None
+    vacated: int = 0
 
     @property
     def request(self) -> Request:

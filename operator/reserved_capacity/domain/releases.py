@@ -60,10 +60,31 @@ def release_surplus(pool: PoolState, notes: list[str]) -> list[Holding]:
         why = f"{instance} asks for {keep}" if demand else f"{instance} is deleted"
         notes += [f"releasing {holding.member}: {why}" for holding in too_many]
         told |= {holding.member: replace(holding, state=HoldingState.RELEASING) for holding in too_many}
-        if demand is not None:
-            rest = [holding for holding in mine if holding not in too_many]
-            told |= {holding.member: holding for holding in _moves_ended(pool, demand, rest, notes)}
+    for instance, demand in sorted(wanted.items()):
+        rest = [holding for holding in by_instance.get(instance, ()) if holding.member not in told]
+        if succeeded(rest):
+            needed = _needed(pool, demand, [told.get(holding.member, holding) for holding in pool.holdings])
+            told |= {holding.member: holding for holding in _moves_ended(pool, demand, rest, needed, notes)}
     return [told.get(holding.member, holding) for holding in pool.holdings]
+
+
+def _needed(pool: PoolState, demand: Demand, holdings: Sequence[Holding]) -> int:
+    """Members of this instance that must serve for its offering to keep its minimum (C6). Of an offering that shall have fewer
+    in the end no more can be missed than those."""
+    if demand.accept_below_minimum:
+        return 0
+    group = {each.instance: each for each in pool.demands if each.offering == demand.offering}
+    held: dict[str, list[Holding]] = {instance: [] for instance in group}
+    for holding in holdings:
+        if holding.instance in held:
+            held[holding.instance].append(holding)
+    wanted = sum(effective_desired(each, len(standing(held[name]))) + each.vacated for name, each in group.items())
+    beside = sum(_serving(pool, mine) for instance, mine in held.items() if instance != demand.instance)
+    return min(demand.min_instances, wanted) - beside
+
+
+def _serving(pool: PoolState, holdings: Sequence[Holding]) -> int:
+    return sum(each.held and each.member in pool.available for each in holdings)
 
 
 def surplus(pool: PoolState, mine: Sequence[Holding], keep: int, version: Version | None = None) -> list[Holding]:
@@ -82,10 +103,12 @@ def surplus(pool: PoolState, mine: Sequence[Holding], keep: int, version: Versio
     return [*released, *(each for each in mine if each.member in former and _heir(former, each).member in going)]
 
 
-def _moves_ended(pool: PoolState, demand: Demand, mine: Sequence[Holding], notes: list[str]) -> list[Holding]:
+def _moves_ended(
+    pool: PoolState, demand: Demand, mine: Sequence[Holding], needed: int, notes: list[str]
+) -> list[Holding]:
     """What becomes of the two of every move that is over; the end of one may be that of another."""
     known, keep = list(mine), effective_desired(demand, len(standing(mine)))
-    while (over := _over(pool, known, demand, keep)) is not None:
+    while (over := _over(pool, known, demand, keep, needed)) is not None:
         at = next(at for at, holding in enumerate(known) if holding.member == over.member)
         if not over.held:
             notes.append(f"releasing {over.member}: the move is over")
@@ -93,14 +116,14 @@ def _moves_ended(pool: PoolState, demand: Demand, mine: Sequence[Holding], notes
     return [holding for holding in known if holding not in mine]
 
 
-def _over(pool: PoolState, known: Sequence[Holding], demand: Demand, keep: int) -> Holding | None:
-    """The old one goes when its successor serves and enough of the others do. Where the old one may stay after all, the new
-    one goes, or stays beside it if more are wanted."""
+def _over(pool: PoolState, known: Sequence[Holding], demand: Demand, keep: int, needed: int) -> Holding | None:
+    """The old one goes when its successor serves and it is not missed, here (minAvailable) or by the offering (`needed`). Where it
+    may stay after all, the new one goes, or stays beside it if more are wanted."""
     former = succeeded(known)
     if not former:
         return None
     usable = {node.name for node in pool.nodes if node.usable}
-    serving = sum(each.held and each.member in pool.available for each in known)
+    serving, least = _serving(pool, known), max(floor_of(demand, keep), needed)
     # Whom a rollout replaces goes by the rules of that (rollout/walk.py).
     olds = [each for each in known if each.member in former and former[each.member].version == each.version]
     for old in sorted(olds, key=lambda each: (each.member in pool.available, ordinal_of(each))):
@@ -109,7 +132,7 @@ def _over(pool: PoolState, known: Sequence[Holding], demand: Demand, keep: int) 
         if may_stay and keep > len(standing(known)) >= demand.min_instances - 1:
             return replace(heir, replaces="")
         if heir.member in pool.available:
-            if serving - (old.member in pool.available) >= floor_of(demand, keep):
+            if old.member not in pool.available or serving - 1 >= least:
                 return replace(old, state=HoldingState.RELEASING)
         elif may_stay:
             return replace(heir, state=HoldingState.RELEASING)

@@ -111,6 +111,35 @@ def test_c5_more_that_are_asked_for_and_refused_keep_no_successor_that_is_not_ne
     assert leaving(planned(state)) == ["chat-1"]
 
 
+@pytest.mark.parametrize(
+    ("down", "accept", "goes"),
+    [
+        (["chat-1"], False, []),
+        (["chat-1"], True, ["chat-0"]),
+        (["chat-1", "chat-0"], False, ["chat-0"]),  # nobody misses what does not serve
+        ([], False, ["chat-0"]),
+    ],
+)
+def test_c6_the_old_one_stays_while_the_offering_would_be_below_its_minimum(
+    down: Sequence[str], accept: bool, goes: Sequence[str]
+) -> None:
+    """minAvailable alone would let it go."""
+    three = [held("chat-0", 3, "n1"), held("chat-1", 3, "n2"), replace(held("chat-2", 3, "n3"), replaces="chat-0")]
+    nodes = [cordoned("n1", 3), part("n2", 3), part("n3", 3)]
+    state = serving(ask(2, least=1, minimum=2, accept=accept), nodes=nodes, holdings=three, but=down)
+    assert leaving(planned(state)) == goes
+
+
+def test_c6_other_instances_of_the_offering_count() -> None:
+    """night shares chat's offering, whose minimum is 2, and does not serve: chat-0 stays until it does."""
+    night = replace(asks("night", 1, minimum=2), offering=ask(1).offering)
+    three = [held("chat-0", 3, "n1"), replace(held("chat-1", 3, "n2"), replaces="chat-0"), held("night-0", 3, "n3")]
+    nodes = [cordoned("n1", 3), part("n2", 3), part("n3", 3)]
+    state = serving(ask(1, least=0, minimum=2), night, nodes=nodes, holdings=three, but=["night-0"])
+    assert leaving(planned(state)) == []
+    assert leaving(planned(replace(state, available=state.available | {"night-0"}))) == ["chat-0"]
+
+
 def test_n3_a_successor_that_has_to_leave_in_turn_hands_its_part_on() -> None:
     chain = [
         held("chat-0", 3, "n1"),

@@ -254,6 +254,33 @@ def test_what_is_borrowed_is_asked_for_until_the_rollout_ends_and_not_longer() -
     assert (done.records[0].borrowed, done.records[0].state) == (0, RolloutState.DONE)
 
 
+def test_what_was_borrowed_goes_back_when_the_spec_says_in_place() -> None:
+    """It was asked for while the spec said BorrowSpare, and nobody stands on it."""
+    plan = planned(
+        record(borrowed=6), asked=spec(strategy=Strategy.IN_PLACE), demands=(replace(CHAT, min_available=1),)
+    )
+
+    (now,) = plan.records
+    assert (now.borrowed, now.strategy, now.vacated) == (0, Strategy.IN_PLACE, ("chat-0",))
+
+
+def test_c6_no_step_in_place_begins_in_the_plan_in_which_a_move_ends() -> None:
+    """chat-0 has to leave gpu-1, chat-2 serves in its place, and chat-1 has its turn: if both went, one of two were left."""
+    three = (member("chat-0"), member("chat-1"), replace(member("chat-2"), replaces="chat-0"))
+    plan = planned(
+        record(strategy=Strategy.IN_PLACE),
+        asked=spec(strategy=Strategy.IN_PLACE),
+        demands=(replace(CHAT, min_available=1, min_instances=2),),
+        nodes=(replace(part("gpu-1", 3, usable=False), evacuate=True), part("gpu-2", 6)),
+        holdings=tuple(
+            replace(each, nodes=(node,)) for each, node in zip(three, ("gpu-1", "gpu-2", "gpu-2"), strict=True)
+        ),
+        available=frozenset({"chat-0", "chat-1", "chat-2"}),
+    )
+
+    assert sum(not each.held for each in plan.holdings.holdings) == 1
+
+
 def test_rollouts_of_instances_that_are_gone_are_forgotten() -> None:
     plan = plan_rollouts(pool(CHAT), [spec(V1)], [record(), replace(record(), instance="gone")], now=LATER)
 

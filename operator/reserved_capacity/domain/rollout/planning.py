@@ -240,8 +240,10 @@ class _Round:
         self.records[name] = walk.record
         self.reports[name] = report_of(walk, stop)
         version = growth_version(task.spec, walk.record, proven=walk.proven)
-        missed = len(walk.record.vacated)  # these places are the rollout's to fill
-        self.demands[name] = replace(task.demand, version=version, desired=task.demand.desired - missed)
+        vacated = len(walk.record.vacated)  # these places are the rollout's to fill
+        self.demands[name] = replace(
+            task.demand, version=version, desired=task.demand.desired - vacated, vacated=vacated
+        )
         self.kept.append((walk.request, walk.places_to_keep))
         self.ground.keep(walk.request, walk.places_to_keep)
         self.ground.room.blocks -= min(self.lent, max(0, borrowed - walk.record.borrowed))  # goes back

@@ -27,6 +27,8 @@ def begin(walk: Walk, *, decide: bool) -> Stop | None:
     if walk.spec.suspended:
         return _begin_in_place(walk, "")
     strategy = walk.record.strategy or (Strategy.IN_PLACE if walk.spec.strategy is Strategy.IN_PLACE else None)
+    if strategy is Strategy.IN_PLACE:
+        walk.give_back()  # what was borrowed under another spec
     decide = decide or bool(walk.record.borrowed)  # what was borrowed for it is nobody else's
     if walk.record.strategy is None and not decide:
         return None

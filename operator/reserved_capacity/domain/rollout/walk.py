@@ -303,7 +303,7 @@ class Walk:
         return Failure(late.member, PROGRESS_DEADLINE_EXCEEDED, message, self.now)
 
     def give_back(self) -> None:
-        """Whoever may not begin keeps no room that it has only borrowed: nobody stands on it (ADR 0064)."""
+        """Whoever has not begun keeps no room that it has only borrowed and does not need: nobody stands on it (ADR 0064)."""
         if self.record.strategy is None:
             self.record = replace(self.record, borrowed=0)
 
