@@ -178,7 +178,7 @@ class Loop:
         """The books or billing are away: nothing of the cluster is in doubt, and nobody else waits."""
         if error.retry_after is not None:
             delay = min(error.retry_after, LONGEST_WAIT_FOR_BOOKS_SECONDS)
-            self.queue.add(key, delay)
+            self.queue.add(key, delay, begun=True)
         else:
             delay = self.queue.retry(key)
         say = log.error if error.needs_somebody else log.warning
@@ -192,7 +192,7 @@ class Loop:
                 self.queue.add(key, error.retry_after, begun=True)
                 delay = error.retry_after
             case Forbidden() if error.code != 401:
-                self.queue.add(key, FORBIDDEN_RETRY_SECONDS)
+                self.queue.add(key, FORBIDDEN_RETRY_SECONDS, begun=True)
                 delay = FORBIDDEN_RETRY_SECONDS
             case _:
                 delay = self.queue.retry(key)

@@ -197,6 +197,16 @@ class Theatre:
         """All that there is to hear of these resources (of all, if none is named)."""
         process.hear_everything(*resources)
 
+    def starts(self, process: Process, instance: str, member: str) -> None:
+        """The member of the instance is announced (if it is), its controller takes note, and it is given its pods: the operator
+        hears of this one object, and of nothing else."""
+        self.reconciles(process, instance_key(instance))
+        self.cluster_works()
+        announced = self.cluster.stored(Ref(STATEFUL_SETS, NAMESPACE, member))
+        if announced is not None:
+            process.store.observe(STATEFUL_SETS, announced)
+            self.reconciles(process, instance_key(instance))
+
     def relists(self, process: Process) -> None:
         """The periodic LISTs."""
         process.list_all_again()

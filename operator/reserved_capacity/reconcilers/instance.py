@@ -202,9 +202,17 @@ async def _scale_member(context: Context, world: InstanceWorld, scale: ScaleMemb
     observed = context.store.get(ref)
     if observed is None or observed["metadata"]["uid"] != scale.member.uid:
         raise Conflict(f"{ref} went away")
+    if scale.replicas and not _is_noted(observed):
+        return  # its status wakes us; until then its controller writes to it, and a patch would be refused
     if scale.replicas and not await confirm_held(context, _pool_of(world), scale.member):
         return
     await _patch(context, STATEFUL_SETS, observed, {"spec": {"replicas": scale.replicas}})
+
+
+def _is_noted(stateful_set: JsonObject) -> bool:
+    """Has its controller seen it as it is now?"""
+    status = stateful_set.get("status") or {}
+    return bool(status.get("observedGeneration", 0) >= stateful_set["metadata"]["generation"])
 
 
 async def _delete_member(context: Context, namespace: str, member: ObservedMember) -> None:

@@ -65,7 +65,7 @@ def a_create_is_slow_and_its_holding_goes_to_another(theatre: Theatre) -> None:
     theatre.instance("b", "mid", 1)
     theatre.settles(second)
     theatre.goes_on(first, slow)
-    theatre.reconciles(first, instance_key("a"))
+    theatre.starts(first, "a", "a-0")
     theatre.cluster_works()
 
 
@@ -99,8 +99,7 @@ def idle_claims_are_given_back_while_they_are_granted(theatre: Theatre) -> None:
     theatre.hears(second)
     theatre.reconciles(second, pool_key("p"))
     theatre.goes_on(first, slow)
-    for _ in range(2):  # announced, then started
-        theatre.reconciles(second, instance_key("a"))
+    theatre.starts(second, "a", "a-0")
     theatre.cluster_works()
 
 

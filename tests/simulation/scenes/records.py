@@ -49,8 +49,7 @@ def a_record_is_lost_before_its_members_are_seen(theatre: Theatre) -> None:
     theatre.hears(first, NODES, COMPUTE_UNIT_POOLS, MODEL_INSTANCES)
     for _ in range(2):  # the order is accepted, then there are blocks to give
         theatre.reconciles(first, pool_key("p"))
-    for _ in range(2):  # announced, then started
-        theatre.reconciles(first, instance_key("b"))
+    theatre.starts(first, "b", "b-0")
     theatre.cluster_works()
 
 

@@ -27,9 +27,12 @@ def _successor_is_made(theatre: Theatre, operator: Process) -> None:
         theatre.hears(operator)
         theatre.reconciles(operator, key)
     theatre.cluster_works()  # the artifact comes to the node
-    for key in (pool_key("p"), instance_key("a"), instance_key("a")):
+    for key in (pool_key("p"), instance_key("a")):
         theatre.hears(operator)
         theatre.reconciles(operator, key)
+    theatre.cluster_works()  # its controller takes note of the new member
+    theatre.hears(operator)
+    theatre.reconciles(operator, instance_key("a"))
 
 
 def another_stops_serving_unheard(theatre: Theatre) -> None:
