@@ -112,7 +112,7 @@ class Operator:
         )
         self.resync = Resync(cluster, self.store, self.freshness, missed=self.metrics.missed)
         clock = _clock(settings)
-        self.metrics.registry.register(StoreGauges(self.store, clock.now))
+        self.metrics.show(StoreGauges(self.store, clock.now).text)
         self.metrics.watch_outbox(clock.now)
         queue = WorkQueue(asyncio.get_running_loop().time)
         self._build = partial(build, cluster, self.store, clock, queue.add)

@@ -5,7 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from prometheus_client import generate_latest
+from prometheus_client.parser import text_string_to_metric_families
 
+from reserved_capacity.adapters.gauges import StoreGauges
+from reserved_capacity.adapters.metrics import Metrics
 from reserved_capacity.ports import (
     ACCELERATOR_CLASSES,
     COMPUTE_UNIT_POOLS,
@@ -170,3 +173,21 @@ def test_token_units_are_those_of_the_lots_by_direction_and_none_is_zero() -> No
         ("acme", "gpt-41", "Input"): 5,
         ("acme", "gpt-41", "Output"): 0,
     }
+
+
+def test_a_reference_of_any_letters_breaks_no_line() -> None:
+    """The gauges are written as text by us; what a user has written may be anything that the API server lets through."""
+    world = World()
+    odd = 'a"b\\c\nd'
+    world.put(MODEL_INSTANCES, "chat", namespace="acme", spec={"poolRef": odd, "offering": "gpt"})
+    assert world.series("instance_info", "pool", "offering") == {(odd, "gpt"): 1}
+
+
+def test_what_is_shown_as_text_is_part_of_the_scrape() -> None:
+    metrics = Metrics()
+    world = World()
+    world.put(ACCELERATOR_CLASSES, "h100-8", status={"computeUnits": {"total": 800}})
+    metrics.show(StoreGauges(world.store, lambda: world.now).text)
+    found = {each.name: each for each in text_string_to_metric_families(metrics.text().decode())}
+    assert found["reservedcapacity_class_compute_units"].type == "gauge"
+    assert "reservedcapacity_build_info" in found

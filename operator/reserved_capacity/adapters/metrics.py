@@ -50,7 +50,7 @@ class _AtScrape(Collector):
 
 
 class Metrics:
-    """`registry` is open to others: the gauges of pools and instances are made where their values are known.
+    """`registry` is open to others; what is too much for it is shown as text (`show`).
 
     Memory, CPU seconds, open files and the start of the process are there where the system tells (Linux).
     """
@@ -97,6 +97,7 @@ class Metrics:
             registry=self.registry,
         )
         self._outbox_since: datetime | None = None
+        self._texts: list[Callable[[], str]] = []
 
     def watch_outbox(self, now: Callable[[], datetime]) -> None:
         """Show the age of the oldest event that waits, by the clock of the books."""
@@ -137,6 +138,14 @@ class Metrics:
             registry=self.registry,
         ).set_function(leading)
 
+    def show(self, text: Callable[[], str]) -> None:
+        """Show this too, which is whole families in the text format."""
+        self._texts.append(text)
+
+    def text(self) -> bytes:
+        """Everything, as it is now."""
+        return generate_latest(self.registry) + "".join(text() for text in self._texts).encode()
+
     def wrote(self, verb: str, kind: str, code: int) -> None:
         self._writes.labels(verb, kind, str(code)).inc()
 
@@ -150,7 +159,7 @@ class Metrics:
         """GET /metrics in Prometheus' text format."""
 
         async def metrics(_request: web.Request) -> web.Response:
-            return web.Response(body=generate_latest(self.registry), headers={"Content-Type": CONTENT_TYPE_LATEST})
+            return web.Response(body=self.text(), headers={"Content-Type": CONTENT_TYPE_LATEST})
 
         application = web.Application()
         application.router.add_get("/metrics", metrics)

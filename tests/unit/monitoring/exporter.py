@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
 from prometheus_client import CollectorRegistry, Metric
+from prometheus_client.parser import text_string_to_metric_families
+from prometheus_client.registry import Collector
 
 from reserved_capacity.adapters.gauges import StoreGauges
 from reserved_capacity.adapters.metrics import Metrics
@@ -27,6 +29,16 @@ from reserved_capacity.store import Store
 NOON = datetime(2026, 3, 2, 12, tzinfo=UTC)
 
 
+@dataclass(frozen=True)
+class Shown(Collector):
+    """What a text says, read as Prometheus reads it."""
+
+    text: Callable[[], str]
+
+    def collect(self) -> Iterable[Metric]:
+        return list(text_string_to_metric_families(self.text()))
+
+
 @dataclass
 class World:
     """A store, filled as a watch would, and the gauges over it."""
@@ -37,7 +49,7 @@ class World:
     _version: int = 0
 
     def __post_init__(self) -> None:
-        self.registry.register(StoreGauges(self.store, lambda: self.now))
+        self.registry.register(Shown(StoreGauges(self.store, lambda: self.now).text))
 
     def put(self, resource: Resource, name: str, *, namespace: str = "", **parts: Any) -> JsonObject:
         self._version += 1
@@ -88,7 +100,7 @@ def full() -> World:
     metrics.charged("acme", "USD", 433972)
     metrics.lagging([Lag("acme", 2, world.now, 0)])
     metrics.watch_outbox(lambda: world.now)
-    metrics.registry.register(StoreGauges(world.store, lambda: world.now))
+    metrics.registry.register(Shown(StoreGauges(world.store, lambda: world.now).text))
     world.registry = metrics.registry
     world.put(ACCELERATOR_CLASSES, "h100-8", status={"computeUnits": {"total": 800}})
     world.put(COMPUTE_UNIT_POOLS, "prod", namespace="acme", status={"computeUnits": {"contracted": 600}})
