@@ -50,7 +50,7 @@ class Board:
     """The newest assessment of every instance, by (namespace, pool).
 
     A cache of pure results, not a record: a restart computes it anew from the same world. Until a pool has been
-    planned, its instances say PendingEvaluation.
+    planned, its instances say PendingEvaluation, unless they have said more of the same spec already.
     """
 
     _pools: dict[tuple[str, str], Mapping[str, Assessment]] = field(default_factory=dict)
@@ -61,6 +61,10 @@ class Board:
         before = self._pools.get((namespace, pool), {})
         self._pools[namespace, pool] = assessments
         return {name for name in {*before, *assessments} if before.get(name) != assessments.get(name)}
+
+    def knows(self, namespace: str, pool: str) -> bool:
+        """Has the pool been planned by this process?"""
+        return (namespace, pool) in self._pools
 
     def want(self, namespace: str, pool: str, wanted: tuple[Request, ...]) -> bool:
         """Say what room the pool's idle claims should be re-arranged for; tells whether that is new."""

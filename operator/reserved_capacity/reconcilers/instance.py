@@ -12,6 +12,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from reserved_capacity.api import meta
+from reserved_capacity.api.instancestatus import ModelInstanceStatus
 from reserved_capacity.domain.eligibility import Refusal
 from reserved_capacity.domain.instance_conditions import explain_move
 from reserved_capacity.domain.members import (
@@ -81,12 +82,23 @@ async def reconcile(context: Context, key: Key) -> datetime | None:
     )
     look_again, measured = await _compare(context, report)
     status = status_of(context.store, report, context.clock.now(), throughput=measured)
-    await context.publish(ref, observed, status)
+    if not _is_told(context, world, observed, status):
+        await context.publish(ref, observed, status)
     await _tell_blocked_move(context, observed, world, status.summary or "")
     later = context.clock.now() + LATER if name_taken is not None else None
     told_next = await tell_notice(context, observed, report.pinned(context.clock.now()))
     moments = (later, next_count(status.availability), look_again, told_next, pulled_next)
     return min((at for at in moments if at is not None), default=None)
+
+
+def _is_told(context: Context, world: InstanceWorld, observed: JsonObject, status: ModelInstanceStatus) -> bool:
+    """Until this process has planned the pool for the first time, what was said of this spec and these members stands: a
+    restart that finds nothing new is silent. The pool's plan wakes every instance of it."""
+    instance = world.instance
+    if world.pool is None or context.board.knows(instance.namespace, instance.spec.pool_ref):
+        return False
+    before, wanted = observed.get("status") or {}, status.to_wire()
+    return all(before.get(field) == wanted[field] for field in ("observedGeneration", "instances"))
 
 
 async def _compare(context: Context, report: InstanceReport) -> tuple[datetime | None, Comparison | None]:

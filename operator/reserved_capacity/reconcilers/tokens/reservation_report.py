@@ -78,7 +78,7 @@ def status_of(report: ReservationReport, now: datetime) -> TokenUnitReservationS
         f"{entitled.input_tokens_per_minute} input and {entitled.output_tokens_per_minute} output tokens per minute"
     )
     accepted = tokens_accepted(report.refusal, kept)
-    own = (accepted, *_findings(report, today))
+    own = (accepted, *_findings(report, lots, today))
     # Neither billing nor a snapshot's dates make Ready False, nor does a reduction that waits: what was bought serves.
     conditions = (
         *own,
@@ -102,15 +102,32 @@ def status_of(report: ReservationReport, now: datetime) -> TokenUnitReservationS
     )
 
 
-def _findings(report: ReservationReport, today: date) -> tuple[ConditionValue, ...]:
+def _findings(report: ReservationReport, lots: tuple[LotStatus, ...], today: date) -> tuple[ConditionValue, ...]:
     if report.finding is not None and _is_weighed(report, report.finding, today):
         return (report.finding.backed, report.finding.published)
     if report.offering is None or report.offering.spec.token_units is None:
         return ()  # there is nothing to back, and nowhere to publish it
+    if report.finding is None and (told := _told_before(report, lots)):
+        return told
     return (
         condition("CapacityBacked", CapacityBacked.FLEET_STARTING, "not weighed against the provider's fleet yet"),
         condition("LimitPublished", LimitPublished.PUBLISHING, "not weighed against the provider's fleet yet"),
     )
+
+
+def _told_before(report: ReservationReport, lots: tuple[LotStatus, ...]) -> tuple[ConditionValue, ...]:
+    """What was found of this spec and of these lots stands after a start, until the offering has been planned again."""
+    metadata, before = report.reservation.metadata, report.reservation.status
+    same = before.observed_generation == metadata.generation and _bought(before.lots) == _bought(lots)
+    return tuple(
+        ConditionValue(each.type, each.status, each.reason, each.message)
+        for each in before.conditions
+        if same and each.type in ("CapacityBacked", "LimitPublished")
+    )
+
+
+def _bought(lots: tuple[LotStatus, ...]) -> list[tuple[str, int]]:
+    return [(lot.id, lot.units) for lot in lots]
 
 
 def _is_weighed(report: ReservationReport, finding: Finding, today: date) -> bool:
