@@ -48,7 +48,9 @@ def record(target: Version = V2, **changes: object) -> RolloutRecord:
     return replace(made, **changes)
 
 
-def planned(*records: RolloutRecord, asked: RolloutSpec | None = None, **changes: object) -> RolloutsPlan:
+def planned(
+    *records: RolloutRecord, asked: RolloutSpec | None = None, lent: int = 0, **changes: object
+) -> RolloutsPlan:
     """chat has two members of v1 that serve, on a full node and with room for one more beside it, unless told."""
     state = replace(
         pool(
@@ -58,7 +60,7 @@ def planned(*records: RolloutRecord, asked: RolloutSpec | None = None, **changes
         ),
         available=frozenset({"chat-0", "chat-1"}),
     )
-    return plan_rollouts(replace(state, **changes), [asked or spec()], records, now=LATER)
+    return plan_rollouts(replace(state, **changes), [asked or spec()], records, now=LATER, lent=lent)
 
 
 # --------------------------------------------------------------------------------------------------------------- target
@@ -252,6 +254,23 @@ def test_what_is_borrowed_is_asked_for_until_the_rollout_ends_and_not_longer() -
 
     assert blocked.records[0].borrowed == 6
     assert (done.records[0].borrowed, done.records[0].state) == (0, RolloutState.DONE)
+
+
+def test_i2_nobody_grows_into_what_is_lent_to_a_rollout_that_cannot_begin() -> None:
+    """300 CU are lent, in pieces that are too small for a member of chat, and large enough for somebody else."""
+    small = asks("small", 1, blocks=2)
+    plan = planned(
+        record(borrowed=3),
+        asked=spec(when_no_spare=WhenNoSpare.BORROW_SPARE),
+        demands=(CHAT, small),
+        nodes=(part("gpu-1", 6), part("gpu-2", 2), part("gpu-3", 1)),
+        contracted_blocks=6,
+        lent=3,
+    )
+
+    assert [each.instance for each in plan.holdings.holdings] == ["chat", "chat"]
+    assert plan.holdings.waits["small"].reason is Waiting.WAITING_FOR_COMPUTE_UNITS
+    assert plan.holdings.waits["small"].have_cu == 0
 
 
 def test_what_was_borrowed_goes_back_when_the_spec_says_in_place() -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import copy
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 
@@ -109,20 +109,22 @@ class Ground:
         for _ in range(count):
             self.room.place_all([request])
 
-    def reserve(self, wants: Sequence[tuple[Request, int]]) -> dict[str, int]:
-        """Blocks by node to keep free for rollouts that are under way, as far as those that leave a node spare them."""
-        if not wants:
+    def reserve(self, wants: Mapping[str, tuple[Request, int]]) -> dict[str, dict[str, int]]:
+        """Blocks to keep free for rollouts that are under way, by instance and node, as far as those that leave a node spare
+        them."""
+        if not any(count for _, count in wants.values()):
             return {}
         room = Room(self.pool, list(self.holdings.values()))
         leaving = {node.name for node in self.pool.nodes if node.evacuate}
         self._keep_room(room, [name for name, each in self.holdings.items() if not leaving.isdisjoint(each.nodes)])
-        reserved: dict[str, int] = {}
-        for request, count in wants:
+        reserved: dict[str, dict[str, int]] = {}
+        for instance, (request, count) in wants.items():
+            mine = reserved.setdefault(instance, {})
             for _ in range(count):
                 places = room.place_all([request])
                 for node in places[0] if places else ():
-                    reserved[node] = reserved.get(node, 0) + request.part
-        return dict(sorted(reserved.items()))
+                    mine[node] = mine.get(node, 0) + request.part
+        return reserved
 
     # ----------------------------------------------------------------------------------------------------------- steps
 

@@ -193,17 +193,19 @@ class _Round:
         self.records: dict[str, RolloutRecord] = {}
         self.reports: dict[str, RolloutReport] = {}
         self.undecided: list[_Task] = []
-        self.kept: list[tuple[Request, int]] = []
+        self.kept: dict[str, tuple[Request, int]] = {}
         self.borrowed: dict[str, int] = {}
+        self.on_loan: dict[str, int] = {}
         self.wanted: list[Request] = []
 
     def again(self, holdings: Sequence[Holding], now: datetime) -> _Round:
         """A second round on what the pool's own plan has made of the first."""
-        state, contracted = self.steered(), self.pool.contracted_blocks
-        lent = state.contracted_blocks - contracted
-        base = replace(state, holdings=tuple(holdings), contracted_blocks=contracted)
+        base = replace(self.steered(), holdings=tuple(holdings), contracted_blocks=self.pool.contracted_blocks)
+        lent = min(self.lent, sum(self.borrowed.values()))
         later = _Round(base, now, lent, wishes=self.ground.wishes, decide=True)
         later.borrowed = dict(self.borrowed)
+        places = self.ground.reserve(self.kept)
+        later.on_loan = {name: used + _blocks(places.get(name)) for name, used in self.on_loan.items()}
         return later
 
     def walk(self, tasks: Iterable[_Task]) -> _Round:
@@ -244,22 +246,31 @@ class _Round:
         self.demands[name] = replace(
             task.demand, version=version, desired=task.demand.desired - vacated, vacated=vacated
         )
-        self.kept.append((walk.request, walk.places_to_keep))
+        self.kept[name] = (walk.request, walk.places_to_keep)
         self.ground.keep(walk.request, walk.places_to_keep)
         self.ground.room.blocks -= min(self.lent, max(0, borrowed - walk.record.borrowed))  # goes back
-        self.borrowed[name] = walk.record.borrowed
+        self.borrowed[name], self.on_loan[name] = walk.record.borrowed, walk.blocks_on_loan
         self.wanted += [stop.wanted] if stop is not None and stop.wanted is not None else []
 
     def steered(self) -> PoolState:
-        """The pool as its own plan shall find it: with the steps taken, and what rollouts count on out of its reach."""
-        borrowed = sum(self.borrowed.values())
+        """The pool as its own plan shall find it: with the steps taken, and what rollouts count on out of its reach. Of what is
+        lent it sees what their members stand on or have a place for: nobody else grows into the rest (I2)."""
+        kept = self.ground.reserve(self.kept)
         reserved = dict(self.pool.reserved)
-        for node, blocks in self.ground.reserve([each for each in self.kept if each[1] > 0]).items():
-            reserved[node] = reserved.get(node, 0) + blocks
+        for mine in kept.values():
+            for node, blocks in mine.items():
+                reserved[node] = reserved.get(node, 0) + blocks
+        on_loan = sum(
+            min(borrowed, self.on_loan[name] + _blocks(kept.get(name))) for name, borrowed in self.borrowed.items()
+        )
         return replace(
             self.pool,
-            contracted_blocks=self.pool.contracted_blocks + min(self.lent, borrowed),
+            contracted_blocks=self.pool.contracted_blocks + min(self.lent, on_loan),
             holdings=tuple(sorted(self.ground.holdings.values(), key=lambda holding: holding.member)),
             demands=tuple(self.demands[demand.instance] for demand in self.pool.demands),
             reserved=reserved,
         )
+
+
+def _blocks(by_node: Mapping[str, int] | None) -> int:
+    return sum(by_node.values()) if by_node else 0

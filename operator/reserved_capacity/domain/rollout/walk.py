@@ -213,6 +213,16 @@ class Walk:
         return self.request.blocks * min(self.record.surge or self.spec.max_surge, self.count)
 
     @property
+    def blocks_on_loan(self) -> int:
+        """What its members stand on beyond those that it shall have, with those that make room (on a failed node they are
+        outside all sums, N2)."""
+        leaving = sum(
+            not each.held and each.member not in self.ground.lost for each in self.ground.of(self.spec.instance)
+        )
+        standing = self.request.blocks * len(self.moves) if self.record.moving else self._surplus_blocks
+        return standing + self.request.blocks * leaving
+
+    @property
     def _surplus_blocks(self) -> int:
         """Of its members beyond those that it shall have: a rollout that halts keeps what they stand on, and no more (ADR 0064)."""
         return self.request.blocks * max(0, len(self.held) - self.count)
