@@ -44,6 +44,11 @@ def record(cluster: Cluster, id_: str) -> dict[str, Any]:
     return next((each for each in pool(cluster).get("commitments", []) if each["id"] == id_), {})
 
 
+def made(cluster: Cluster, name: str) -> datetime:
+    """To the second: who comes within the same one is ordered by its UID."""
+    return datetime.fromisoformat(get(cluster, "mi", name, "-n", "acme")["metadata"]["creationTimestamp"])
+
+
 def end_of(cluster: Cluster, id_: str) -> datetime:
     text = until(lambda: record(cluster, id_).get("termEnd"), f"the term of {id_} has begun")
     return datetime.fromisoformat(text)
@@ -67,6 +72,7 @@ def test_m8_of_two_commitments_one_ends_and_its_capacity_goes_back_then_the_othe
 ) -> None:
     grow = json.dumps([{"op": "add", "path": "/spec/commitments/-", "value": GROWTH}])
     capacity.kubectl("patch", "cup", "prod", "-n", "acme", "--type=json", "-p", grow)
+    until(lambda: datetime.now(UTC) > made(capacity, "chat") + timedelta(seconds=1), "chat is the older one (C5)")
     capacity.kubectl("apply", "--server-side", "-f", str(CUSTOMER / "fast.yaml"))
     for name in ("chat", "fast"):
         says(capacity, name, "Ready", "True", "Ready")

@@ -68,8 +68,11 @@ def says(cluster: Cluster, type_: str, *expected: str) -> str:
     def found() -> tuple[str, str, str]:
         return condition(cluster, "tur", "gpt-41", type_)
 
-    until(lambda: found()[:2] == expected, lambda: f"{type_}={'/'.join(expected)}, but {found()} {status(cluster)}")
-    return found()[2]
+    seen = until(
+        lambda: told if (told := found())[:2] == expected else None,
+        lambda: f"{type_}={'/'.join(expected)}, but {found()} {status(cluster)}",
+    )
+    return str(seen[2])
 
 
 def becomes_true(cluster: Cluster, type_: str) -> None:
