@@ -157,7 +157,7 @@ async def _leads(process: OperatorProcess) -> bool:
     return any(record["event"] == "leading" for record in process.records("info"))
 
 
-async def waits_for_an_account(url: str) -> bool:
+async def meets_it_or_comes_too_late(url: str) -> bool:
     """Or nobody is left to wait for: a transaction whose process says nothing is ended by the database after a while
     (idle_in_transaction_session_timeout)."""
     with psycopg.connect(url) as connection:
@@ -209,7 +209,7 @@ async def test_m4_a_leader_that_is_frozen_in_the_middle_of_a_close_and_wakes_up_
     await run.until(lambda: _leads(second), bool, "the successor leads")
     run.clock(44)
     await run.until(
-        lambda: waits_for_an_account(run.url),
+        lambda: meets_it_or_comes_too_late(run.url),
         bool,
         "the successor meets the open transaction, or comes so late that the database has ended it",
     )

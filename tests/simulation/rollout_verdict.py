@@ -77,7 +77,7 @@ def _could_go_on(obj: JsonObject, record: Rollout | None, held: Sequence[Held], 
     followed = sum(each.replaces in names and each.member in around.serving for each in held)
     if not in_place and around.fits and followed < (record.places if record is not None and record.places else 1):
         return True
-    may = in_place or followed or upgrade.get("whenNoSpare", "Block") == "InPlace"
+    may = in_place or followed > 0 or upgrade.get("whenNoSpare", "Block") == "InPlace"
     enough = around.running - 1 >= min(desired, upgrade.get("minAvailable", desired))
     together = bool(upgrade.get("acceptBelowMinimum")) or around.together - 1 >= around.minimum
-    return bool(may) and enough and together
+    return may and enough and together

@@ -25,6 +25,7 @@ from reserved_capacity.api.tokenunitreservation import TokenUnitReservation
 from reserved_capacity.cli.errors import CliError
 from reserved_capacity.cli.targets import RESOURCES
 from reserved_capacity.cli.world import Want, World, lease_want, operator_note, unread_notes
+from reserved_capacity.domain.notices import some_of
 from reserved_capacity.ports import (
     ACCELERATOR_CLASSES,
     COMPUTE_UNIT_POOLS,
@@ -238,8 +239,7 @@ def objection(view: PlanView) -> str:
     ]
     if not names:
         return "" if view.settled else "the outcome is not known: the plans do not stand still"
-    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
-    return f"would be refused, or wait for somebody: {', '.join(names[:_NAMED])}{more}"
+    return f"would be refused, or wait for somebody: {some_of(names, _NAMED)}"
 
 
 def _path(resource: Resource, namespace: str, name: str) -> str:

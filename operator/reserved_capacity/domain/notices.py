@@ -6,6 +6,7 @@ it. What is sent where is not decided here: the pool's condition and an Event ca
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
@@ -66,6 +67,12 @@ def _known_since(record: CommitmentRecord) -> datetime:
     ]
     start = record.billing_start or record.accepted_at
     return max([start, *agreed[:1]])
+
+
+def some_of(names: Sequence[str], most: int) -> str:
+    """So many of the names; the others are counted."""
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more
 
 
 def moment(at: datetime) -> str:

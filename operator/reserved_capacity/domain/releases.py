@@ -63,23 +63,24 @@ def release_surplus(pool: PoolState, notes: list[str]) -> list[Holding]:
     for instance, demand in sorted(wanted.items()):
         rest = [holding for holding in by_instance.get(instance, ()) if holding.member not in told]
         if succeeded(rest):
-            needed = _needed(pool, demand, [told.get(holding.member, holding) for holding in pool.holdings])
+            needed = _needed(pool, demand, by_instance, told)
             told |= {holding.member: holding for holding in _moves_ended(pool, demand, rest, needed, notes)}
     return [told.get(holding.member, holding) for holding in pool.holdings]
 
 
-def _needed(pool: PoolState, demand: Demand, holdings: Sequence[Holding]) -> int:
-    """Members of this instance that must serve for its offering to keep its minimum (C6). Of an offering that shall have fewer
-    in the end no more can be missed than those."""
+def _needed(
+    pool: PoolState, demand: Demand, by_instance: Mapping[str, Sequence[Holding]], told: Mapping[str, Holding]
+) -> int:
+    """Members of this instance that must serve for its offering to keep its minimum (C6), of holdings some of which have been
+    `told` to change. Of an offering that shall have fewer in the end no more can be missed than those."""
     if demand.accept_below_minimum:
         return 0
-    group = {each.instance: each for each in pool.demands if each.offering == demand.offering}
-    held: dict[str, list[Holding]] = {instance: [] for instance in group}
-    for holding in holdings:
-        if holding.instance in held:
-            held[holding.instance].append(holding)
-    wanted = sum(effective_desired(each, len(standing(held[name]))) + each.vacated for name, each in group.items())
-    beside = sum(_serving(pool, mine) for instance, mine in held.items() if instance != demand.instance)
+    wanted = beside = 0
+    for each in pool.demands:
+        if each.offering == demand.offering:
+            held = [told.get(holding.member, holding) for holding in by_instance.get(each.instance, ())]
+            wanted += effective_desired(each, len(standing(held))) + each.vacated
+            beside += _serving(pool, held) if each.instance != demand.instance else 0
     return min(demand.min_instances, wanted) - beside
 
 

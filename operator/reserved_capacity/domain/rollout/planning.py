@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from functools import cached_property
 
 from reserved_capacity.domain.admission import plan_holdings
 from reserved_capacity.domain.holdings import (
@@ -204,8 +205,7 @@ class _Round:
         lent = min(self.lent, sum(self.borrowed.values()))
         later = _Round(base, now, lent, wishes=self.ground.wishes, decide=True)
         later.borrowed = dict(self.borrowed)
-        places = self.ground.reserve(self.kept)
-        later.on_loan = {name: used + _blocks(places.get(name)) for name, used in self.on_loan.items()}
+        later.on_loan = {name: self._in_use(name) for name in self.on_loan}
         return later
 
     def walk(self, tasks: Iterable[_Task]) -> _Round:
@@ -255,14 +255,11 @@ class _Round:
     def steered(self) -> PoolState:
         """The pool as its own plan shall find it: with the steps taken, and what rollouts count on out of its reach. Of what is
         lent it sees what their members stand on or have a place for: nobody else grows into the rest (I2)."""
-        kept = self.ground.reserve(self.kept)
         reserved = dict(self.pool.reserved)
-        for mine in kept.values():
+        for mine in self._places.values():
             for node, blocks in mine.items():
                 reserved[node] = reserved.get(node, 0) + blocks
-        on_loan = sum(
-            min(borrowed, self.on_loan[name] + _blocks(kept.get(name))) for name, borrowed in self.borrowed.items()
-        )
+        on_loan = sum(min(borrowed, self._in_use(name)) for name, borrowed in self.borrowed.items())
         return replace(
             self.pool,
             contracted_blocks=self.pool.contracted_blocks + min(self.lent, on_loan),
@@ -271,6 +268,11 @@ class _Round:
             reserved=reserved,
         )
 
+    @cached_property
+    def _places(self) -> dict[str, dict[str, int]]:
+        """Kept free, by instance and node: asked for once all have taken their steps."""
+        return self.ground.reserve(self.kept)
 
-def _blocks(by_node: Mapping[str, int] | None) -> int:
-    return sum(by_node.values()) if by_node else 0
+    def _in_use(self, name: str) -> int:
+        """Blocks that its members stand on beyond the contract, or have a place for."""
+        return self.on_loan[name] + sum(self._places.get(name, {}).values())

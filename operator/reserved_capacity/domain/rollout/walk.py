@@ -174,7 +174,7 @@ class Walk:
         held = [each for demand in self._group for each in self.ground.held_by(demand.instance)]
         return [each.member for each in held if not self.ground.serves(each.member)]
 
-    @property
+    @cached_property
     def _group(self) -> list[Demand]:
         """All of its model in the pool: they keep its minimum together."""
         return [each for each in self.ground.wishes if each.offering == self.demand.offering]

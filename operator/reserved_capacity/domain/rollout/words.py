@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import timedelta
 
+from reserved_capacity.domain.notices import some_of
+
 from .values import ROLLBACK_FAILED, Failure, RolloutRecord
 
 
@@ -68,16 +70,11 @@ def below_min_available(serving: int, least: int) -> str:
 def below_minimum(offering: str, serving: int, least: int, down: Sequence[str]) -> str:
     """`down` are members of the offering that do not serve."""
     left = f"{serving - 1} instance{'' if serving == 2 else 's'}"
-    remedy = f"get {some_of(down)} to serve" if down else "free room for a new member to serve first"
+    remedy = f"get {some_of(down, 3)} to serve" if down else "free room for a new member to serve first"
     return (
         f"stopping one more would leave {left} of {offering} serving, its minimum is {least}: set "
         f"spec.upgrade.acceptBelowMinimum to true, or {remedy}"
     )
-
-
-def some_of(names: Sequence[str], most: int = 3) -> str:
-    rest = f" and {len(names) - most} more" if len(names) > most else ""
-    return ", ".join(names[:most]) + rest
 
 
 def approve(record: RolloutRecord) -> str:
