@@ -91,8 +91,7 @@ class Checker(RecordRules):
         if self.actor == "late":
             return  # who sent it has looked when it was sent
         name = node["metadata"]["name"]
-        looked = self.looked.get((getattr(self.actor, "name", ""), name), 0)
-        known = max(looked, int(node["metadata"]["resourceVersion"]) - A_WHILE)
+        known = max(self._looked_at(name), int(node["metadata"]["resourceVersion"]) - A_WHILE)
         foreign = sum(gpus for version, where, gpus in self._foreign.values() if where == name and version <= known)
         if foreign and total + foreign > max(gpus_on(node), self._most_gpus[name]):
             self.found(f"{name} is claimed for {total}, and others use {foreign} of its GPUs", "C11")
@@ -221,9 +220,11 @@ class Checker(RecordRules):
             self._stopped(at, obj)
 
     def _stopped(self, at: PoolName, obj: JsonObject) -> None:
-        """R3: no pod is stopped whose member holds its blocks for an instance that is there. A delete that is late was
-        sent when it did not; that its record was lost meanwhile, and made anew with the member in it, nobody could know."""
-        if self.actor == "late" and at[1] in self._unrecorded:
+        """R3: no pod is stopped whose member holds its blocks for an instance that is there. That its record was lost, and
+        made anew with the member in it, after the author's last look (before which a delete that is late was sent),
+        nobody could know."""
+        recorded_since = 0 < self._looked_at(f"{at[0]}/{label(obj, POOL)}") < self._granted.get(at, 0)
+        if at[1] in self._unrecorded and (recorded_since or self.actor == "late"):
             return
         instance = self.cluster.stored(Ref(MODEL_INSTANCES, at[0], label(obj, INSTANCE)))
         owner = obj["metadata"]["ownerReferences"][0]["uid"]

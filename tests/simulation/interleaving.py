@@ -184,7 +184,7 @@ class Theatre:
             late=[],
             note=_nowhere,
             failed=self.checker.found,
-            looked=lambda node, version: self.checker.looked.update({(process.name, node): version}),
+            looked=lambda at, version: self.checker.looked.update({(process.name, at): version}),
         )
         self.processes.append(process)
         self.checker.one_leader &= alone

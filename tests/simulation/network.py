@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from reserved_capacity.ports import (
+    COMPUTE_UNIT_POOLS,
     PODS,
     ApiError,
     Conflict,
@@ -106,6 +107,8 @@ class FaultyPort:
     async def get(self, ref: Ref) -> JsonObject | None:
         await self._read("get", ref)
         found = self._cluster.peek(ref)
+        if ref.resource == COMPUTE_UNIT_POOLS:
+            self._looked(f"{ref.namespace}/{ref.name}", self._cluster.version)
         await pause()
         return found
 

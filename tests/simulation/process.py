@@ -61,7 +61,7 @@ class Task:
 @dataclass(slots=True)
 class Process:
     """`failed` is told of any exception that a reconciler or route must not raise, `looked` of live looks at a node's
-    pods, and at which version."""
+    pods and at a pool's record, and at which version."""
 
     name: str
     cluster: FakeCluster

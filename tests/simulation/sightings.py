@@ -76,6 +76,10 @@ class Sightings:
         }
         return type(self)(cluster, _wishes={at: [*wishes] for at, wishes in self._wishes.items()}, **known)
 
+    def _looked_at(self, what: str) -> int:
+        """The version at which the author of a write had its last look at a node's pods, or at a pool's record; 0: never."""
+        return self.looked.get((getattr(self.actor, "name", ""), what), 0)
+
     def found(self, message: str, invariant: str = "no exceptions") -> None:
         self.broken.append(Violation(invariant, message))
 

@@ -235,8 +235,8 @@ class Simulation:
         self.started += 1
         name = f"operator-{self.started}"
 
-        def looked(node: str, version: int) -> None:
-            self.checker.looked[name, node] = version
+        def looked(at: str, version: int) -> None:
+            self.checker.looked[name, at] = version
 
         process = Process(
             name=name,

@@ -37,13 +37,6 @@ def test_no_seed_in_which_versions_change_violates_an_invariant(first: int) -> N
     assert not findings, "\n".join(text for _, text in findings)
 
 
-def test_the_open_finding_is_as_it_is_told() -> None:
-    """docs/testing.md, Open findings. Whoever mends it takes it off there."""
-    finding = examine(39266)
-    assert finding is not None
-    assert "VIOLATION of R3: member e-0 was deleted while it holds its blocks" in finding[1]
-
-
 def test_a_seed_runs_the_same_way_whatever_the_hash_seed() -> None:
     def writes(hash_seed: str) -> str:
         code = (
