@@ -37,6 +37,8 @@ def offset(tmp_path: Path) -> Path:
 def sold(capacity: Cluster) -> Iterator[Cluster]:
     """The samples of token units, and what of them is left is gone afterwards: by the namespaces, as a contract ends."""
     yield capacity
+    # An offering that cannot be deleted any more (see `capacity`) is there in the next test, with what it was given here.
+    capacity.kubectl("annotate", "modelofferings", "--all", "reservedcapacity.io/http-route-")
     capacity.kubectl("delete", "namespace", "acme", "provider", "--ignore-not-found", "--timeout=60s")
     capacity.kubectl("delete", "-k", str(TOKENS), "--ignore-not-found", check=False)
     capacity.kubectl("delete", "configmaps", "--all", "-n", "reserved-capacity")
