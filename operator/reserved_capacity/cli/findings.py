@@ -53,7 +53,8 @@ class Finding:
 @dataclass(frozen=True, slots=True)
 class Verdict:
     """The object as a whole. `ready` is True, False, Unknown or empty (no status yet); `note` says why the status is
-    not to be relied on; `findings` begin with the one that decides."""
+    not to be relied on; `findings` begin with the one that decides; `remark` is what a True `Ready` adds: what cannot go
+    on as it is, though it serves."""
 
     level: Level
     ready: str
@@ -61,6 +62,7 @@ class Verdict:
     message: str
     note: str
     findings: tuple[Finding, ...]
+    remark: str = ""
 
     @property
     def decider(self) -> Finding | None:
@@ -77,7 +79,7 @@ def verdict_of(obj: ApiObject, status: StatusModel) -> Verdict:
     if head is None:
         return Verdict(Level.MOVING, "", "", "", note, ())
     level = _level_of(head, note)
-    return Verdict(level, head.status.value, head.reason, head.message, note, findings)
+    return Verdict(level, head.status.value, head.reason, head.message, note, findings, _remark(kind, head))
 
 
 def chain_of(kind: Kind, status: StatusModel) -> tuple[Condition, ...]:
@@ -103,6 +105,11 @@ def _head(chain: tuple[Condition, ...]) -> Condition | None:
     """The condition that speaks for the object: `Ready`; without it the first that is not True, else the first."""
     ready = next((each for each in chain if each.type == ConditionType.READY), None)
     return ready or next((each for each in chain if not _true(each)), None) or next(iter(chain), None)
+
+
+def _remark(kind: Kind, head: Condition) -> str:
+    """An instance that serves says first how many do, then which member cannot leave its node, or waits for a fence."""
+    return head.message.partition("; ")[2] if kind is Kind.MODEL_INSTANCE and _true(head) else ""
 
 
 def _level_of(head: Condition, note: str) -> Level:

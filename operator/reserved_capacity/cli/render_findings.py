@@ -19,8 +19,10 @@ def ready_cell(verdict: Verdict, page: Page, *, reason: bool = True, phase: str 
 
 
 def finding_lines(verdict: Verdict, page: Page, *, indent: int) -> list[Text]:
-    """All that is to be known about an object that is not as it should be; nothing for one that is."""
+    """All that is to be known about an object that is not as it should be, or cannot stay so; nothing for one that is."""
     lines = paragraph(Text(verdict.note, "yellow"), page, indent=indent) if verdict.note else []
+    if verdict.remark:
+        lines += paragraph(Text(verdict.remark, "bold"), page, indent=indent, first=page.mark(Level.WARNING))
     for finding in verdict.findings:
         lines += _finding(finding, page, indent)
     return lines

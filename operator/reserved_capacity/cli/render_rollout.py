@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from rich.text import Text
 
 from reserved_capacity.api.conditions import ConditionType
@@ -38,7 +40,7 @@ def without_rollout(verdict: Verdict, rollout: RolloutView | None) -> Verdict:
         return verdict
     told = {ConditionType.UP_TO_DATE, ConditionType.SNAPSHOT_CACHED}
     others = tuple(each for each in verdict.findings if told.isdisjoint(each.types))
-    return Verdict(verdict.level, verdict.ready, verdict.reason, verdict.message, verdict.note, others)
+    return replace(verdict, findings=others)
 
 
 def _facts(rollout: RolloutView, page: Page) -> list[tuple[str, Text]]:

@@ -76,7 +76,11 @@ def _headline(view: StatusView, page: Page) -> list[Text]:
         if asking:
             text = Text(f"{words} {_named(asking)}", STYLES[level])
             lines += paragraph(text, page, indent=0, first=page.mark(level))
-    asked = any(view.asking(level) for level, _ in _ASKING)
+    remarked = [who for who, verdict in view.verdicts if verdict.remark]
+    if remarked:
+        text = Text(f"Serves, and cannot stay as it is: {', '.join(remarked)}", STYLES[Level.WARNING])
+        lines += paragraph(text, page, indent=0, first=page.mark(Level.WARNING))
+    asked = remarked or any(view.asking(level) for level, _ in _ASKING)
     if (view.pools or instances or view.instance) and not view.warnings and not asked:
         lines += paragraph(
             Text("All is as it should be", STYLES[Level.FINE]), page, indent=0, first=page.mark(Level.FINE)

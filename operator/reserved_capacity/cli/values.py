@@ -154,7 +154,12 @@ class StatusView:
     instance: InstanceView | None = None
 
     def asking(self, level: Level) -> tuple[tuple[str, Verdict], ...]:
-        """The objects at that level, as `cup/prod` (`acme/cup/prod` where there are several namespaces)."""
+        """The objects at that level, by name."""
+        return tuple((who, verdict) for who, verdict in self.verdicts if verdict.level is level)
+
+    @property
+    def verdicts(self) -> tuple[tuple[str, Verdict], ...]:
+        """Of each object, as `cup/prod` (`acme/cup/prod` where there are several namespaces)."""
 
         def name(short: str, namespace: str, own: str) -> str:
             return f"{short}/{own}" if self.namespace or not namespace else f"{namespace}/{short}/{own}"
@@ -165,4 +170,4 @@ class StatusView:
         named += [(name("mi", each.namespace, each.name), each.verdict) for each in (*instances, *self.strays, *single)]
         named += [(name("tur", each.namespace, each.name), each.verdict) for each in self.reservations]
         named += [(name("acceleratorclass", "", each.name), each.verdict) for each in self.classes]
-        return tuple((who, verdict) for who, verdict in named if verdict.level is level)
+        return tuple(named)

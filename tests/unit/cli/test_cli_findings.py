@@ -8,8 +8,21 @@ from reserved_capacity.api.computeunitpool import ComputeUnitPool
 from reserved_capacity.api.meta import Kind
 from reserved_capacity.api.modelinstance import ModelInstance
 from reserved_capacity.cli.findings import Level, Verdict, chain_of, reason_of, verdict_of
+from reserved_capacity.cli.render_status import render_status
+from reserved_capacity.cli.view import status_view
 from reserved_capacity.ports import JsonObject
-from tests.unit.cli.builders import condition, instance, pool, provisioned, serves, waits
+from tests.unit.cli.builders import (
+    chat,
+    condition,
+    instance,
+    page,
+    pool,
+    provisioned,
+    serves,
+    text,
+    waits,
+    world,
+)
 
 
 def of_instance(conditions: Sequence[JsonObject]) -> Verdict:
@@ -48,6 +61,17 @@ def test_ready_may_borrow_a_reason_whose_own_condition_is_true() -> None:
     assert decider is not None
     assert decider.types == ("Ready",)
     assert decider.remedy == "Wait; the message says how many are on their way."
+
+
+def test_n3_a_member_that_serves_and_cannot_leave_its_node_is_not_all_as_it_should_be() -> None:
+    cannot = "chat-0 has to leave gpu-1 and cannot: need 300 CU on another node, have 0 spare; uncordon gpu-1"
+    said = [*serves()[:-1], condition("Ready", "True", "Ready", f"2 of 2 instances are serving; {cannot}")]
+    assert of_instance(said).remark == cannot
+    assert of_instance(serves()).remark == ""
+    shown = text(render_status(status_view(world(pool(), chat(said)), "acme"), page(120)))
+    assert "! Serves, and cannot stay as it is: mi/chat\n" in shown
+    assert f"! {cannot}\n" in shown
+    assert "All is as it should be" not in shown
 
 
 def test_a_planned_expiry_is_a_warning_on_a_pool_that_is_ready() -> None:
