@@ -29,7 +29,9 @@ class RepairRule(ApiModel):
     status: ConditionStatus
     """Status of the condition that means failure. A dead kubelet makes Ready Unknown, never False: list both."""
     after: Duration
-    """How long the status must have held before the node counts as failed, for example 10m."""
+    """How long the status must have held before the node counts as failed, for example 10m. Pods tolerate it for as long as
+    the longest rule said when their instance began to run what it runs: a shorter time holds for what is placed or rolled
+    out from then on."""
 
 
 DEFAULT_REPAIR: Final = (

@@ -53,8 +53,8 @@ class Finding:
 @dataclass(frozen=True, slots=True)
 class Verdict:
     """The object as a whole. `ready` is True, False, Unknown or empty (no status yet); `note` says why the status is
-    not to be relied on; `findings` begin with the one that decides; `remark` is what a True `Ready` adds: what cannot go
-    on as it is, though it serves."""
+    not to be relied on; `findings` begin with the one that decides; `remark` is what a True `Ready` adds: what is
+    left to do though it serves."""
 
     level: Level
     ready: str

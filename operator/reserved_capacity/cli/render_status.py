@@ -78,7 +78,7 @@ def _headline(view: StatusView, page: Page) -> list[Text]:
             lines += paragraph(text, page, indent=0, first=page.mark(level))
     remarked = [who for who, verdict in view.verdicts if verdict.remark]
     if remarked:
-        text = Text(f"Serves, and cannot stay as it is: {', '.join(remarked)}", STYLES[Level.WARNING])
+        text = Text(f"Serves, and something is left to do: {', '.join(remarked)}", STYLES[Level.WARNING])
         lines += paragraph(text, page, indent=0, first=page.mark(Level.WARNING))
     asked = remarked or any(view.asking(level) for level, _ in _ASKING)
     if (view.pools or instances or view.instance) and not view.warnings and not asked:

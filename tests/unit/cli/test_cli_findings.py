@@ -69,7 +69,7 @@ def test_n3_a_member_that_serves_and_cannot_leave_its_node_is_not_all_as_it_shou
     assert of_instance(said).remark == cannot
     assert of_instance(serves()).remark == ""
     shown = text(render_status(status_view(world(pool(), chat(said)), "acme"), page(120)))
-    assert "! Serves, and cannot stay as it is: mi/chat\n" in shown
+    assert "! Serves, and something is left to do: mi/chat\n" in shown
     assert f"! {cannot}\n" in shown
     assert "All is as it should be" not in shown
 
