@@ -1,8 +1,9 @@
 """The client: constant streaming requests to one URL, and a record of each, as one line of JSON a request.
 
-`load URL WORKERS` runs until SIGTERM. Each request is a connection of its own (llama.cpp's server closes it after a stream in
-any case), with no retry: what fails has failed. An answer is whole when it has come to its end, with every token that was
-asked for and the usage.
+`load URL WORKERS` runs until SIGTERM, from the first connection that is accepted on: kube-proxy learns of a Service's first
+endpoint a moment after the instance is Ready. Each request is a connection of its own (llama.cpp's server closes it after a
+stream in any case), with no retry: what fails has failed. An answer is whole when it has come to its end, with every token
+that was asked for and the usage.
 """
 
 from __future__ import annotations
@@ -32,9 +33,21 @@ async def main() -> None:
     url, workers = urlsplit(sys.argv[1]), int(sys.argv[2])
     ended = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, ended.set)
+    await _until_accepted(ended, url.hostname or "", url.port or 80)
     async with asyncio.TaskGroup() as group:
         for _ in range(workers):
             group.create_task(_ask_until(ended, url.hostname or "", url.port or 80, url.path))
+
+
+async def _until_accepted(ended: asyncio.Event, host: str, port: int) -> None:
+    while not ended.is_set():
+        try:
+            _, writer = await asyncio.open_connection(host, port)
+        except OSError:
+            await asyncio.sleep(0.1)
+        else:
+            writer.close()
+            return
 
 
 async def _ask_until(ended: asyncio.Event, host: str, port: int, path: str) -> None:
