@@ -1,10 +1,13 @@
-"""Why a member's pod does not serve, in one phrase. Pure, over raw Pod objects."""
+"""Why a member's pod does not serve, in one phrase, and when it is evicted. Pure, over raw Pod objects."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from datetime import datetime, timedelta
 from typing import Any
 
 from reserved_capacity.ports import JsonObject
+from reserved_capacity.snapshot import timestamp
 
 
 def trouble_of(pods: list[JsonObject]) -> str:
@@ -12,9 +15,31 @@ def trouble_of(pods: list[JsonObject]) -> str:
     return next((found for pod in pods if (found := _trouble(pod))), "")
 
 
+def evicted_at(pods: Iterable[JsonObject], node: JsonObject) -> datetime | None:
+    """When the last of the node's pods is evicted for what the node is tainted with: a failed node is replaced after that
+    (N1). None: no pod waits for it."""
+    taints = [each for each in (node.get("spec") or {}).get("taints") or () if each["effect"] == "NoExecute"]
+    ends = [_tolerates_until(pod, taints) for pod in pods if not _is_going(pod)]
+    return max((end for end in ends if end is not None), default=None)
+
+
+def _tolerates_until(pod: JsonObject, taints: list[dict[str, Any]]) -> datetime | None:
+    ends = [
+        timestamp(taint["timeAdded"]) + timedelta(seconds=each["tolerationSeconds"])
+        for taint in taints
+        for each in pod["spec"].get("tolerations") or ()
+        if each.get("key") == taint["key"] and "tolerationSeconds" in each and "timeAdded" in taint
+    ]
+    return min(ends, default=None)
+
+
+def _is_going(pod: JsonObject) -> bool:
+    return bool(pod["metadata"].get("deletionTimestamp"))
+
+
 def _trouble(pod: JsonObject) -> str:
     metadata, status = pod["metadata"], pod.get("status") or {}
-    if metadata.get("deletionTimestamp"):
+    if _is_going(pod):
         finalizers = ", ".join(metadata.get("finalizers") or ())
         held = f", held by finalizers {finalizers}" if finalizers else ""
         return f"pod {metadata['name']} is terminating, due at {metadata['deletionTimestamp']}{held}"

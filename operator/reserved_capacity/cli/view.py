@@ -13,7 +13,7 @@ from reserved_capacity.api.modelinstance import ModelInstance
 from reserved_capacity.api.poolstatus import NodeState, PoolNode
 from reserved_capacity.cli.errors import CliError, near
 from reserved_capacity.cli.findings import verdict_of
-from reserved_capacity.cli.pods import trouble_of
+from reserved_capacity.cli.pods import evicted_at, trouble_of
 from reserved_capacity.cli.reservations import reservation_view
 from reserved_capacity.cli.rollouts import Place, places_of, rollout_view
 from reserved_capacity.cli.values import (
@@ -35,6 +35,7 @@ from reserved_capacity.ports import (
     COMPUTE_UNIT_POOLS,
     MODEL_INSTANCES,
     NODES,
+    PODS,
     TOKEN_UNIT_RESERVATIONS,
     JsonObject,
     Ref,
@@ -51,7 +52,7 @@ from reserved_capacity.snapshot import (
     pool_id,
     shape_of,
 )
-from reserved_capacity.store import INSTANCES_BY_POOL
+from reserved_capacity.store import INSTANCES_BY_POOL, PODS_BY_NODE
 
 
 def status_view(world: World, namespace: str, pool: str = "") -> StatusView:
@@ -195,7 +196,9 @@ def _node_trouble(world: World, node: PoolNode, obj: JsonObject | None) -> str:
         return "the Node is gone" if gone else ""
     if node.state is NodeState.CORDONED:
         return "takes no new member"
-    return node_trouble(obj) or ("failed" if node.state is NodeState.UNHEALTHY else "")
+    trouble = node_trouble(obj) or ("failed" if node.state is NodeState.UNHEALTHY else "")
+    stay_until = evicted_at(world.store.by(PODS_BY_NODE, PODS, node.name), obj)
+    return f"{trouble}, and its pods tolerate it until {stay_until:%Y-%m-%d %H:%M:%S}Z" if stay_until else trouble
 
 
 def node_trouble(obj: JsonObject) -> str:
