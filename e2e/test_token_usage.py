@@ -45,7 +45,10 @@ class Stage:
 
     def scraped(self) -> int:
         """Tokens of all directions that Prometheus has heard of."""
-        query = urllib.parse.urlencode({"query": 'sum(envoy_reserved_capacity_tokens{direction=~"input|output"})'})
+        return self.heard_of('sum(envoy_reserved_capacity_tokens{direction=~"input|output"})')
+
+    def heard_of(self, what: str) -> int:
+        query = urllib.parse.urlencode({"query": what})
         with urllib.request.urlopen(f"{self.prometheus_url}/api/v1/query?{query}", timeout=5) as answer:  # noqa: S310 - our own Prometheus
             found = json.load(answer)["data"]["result"]
         return int(found[0]["value"][1]) if found else 0
@@ -93,7 +96,10 @@ def stage(sold: Cluster, tmp_path: Path) -> Iterator[Stage]:
             until(lambda: status(sold) and effective(sold) == (630, 220), "the units count")
             gateway.start()
             targets.write_text(json.dumps([{"targets": [f"127.0.0.1:{gateway.ports['admin']}"]}]))
-            yield Stage(sold, gateway, operator, url)
+            stage = Stage(sold, gateway, operator, url)
+            # By which it is told from the one that comes after it; Envoy says it with its first flush, after five seconds.
+            until(lambda: stage.heard_of("envoy_server_uptime") > 0, "Prometheus knows how long Envoy has been up")
+            yield stage
         finally:
             gateway.stop()
             operator.end()
