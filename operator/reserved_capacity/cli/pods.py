@@ -16,10 +16,10 @@ def trouble_of(pods: list[JsonObject]) -> str:
 
 
 def evicted_at(pods: Iterable[JsonObject], node: JsonObject) -> datetime | None:
-    """When the last of the node's pods is evicted for what the node is tainted with: a failed node is replaced after that
-    (N1). None: no pod waits for it."""
+    """When the last of these pods is evicted for what their node is tainted with: a failed node is replaced after that (N1).
+    None: no pod waits for it."""
     taints = [each for each in (node.get("spec") or {}).get("taints") or () if each["effect"] == "NoExecute"]
-    ends = [_tolerates_until(pod, taints) for pod in pods if not _is_going(pod)]
+    ends = (_tolerates_until(pod, taints) for pod in pods)
     return max((end for end in ends if end is not None), default=None)
 
 
@@ -33,13 +33,9 @@ def _tolerates_until(pod: JsonObject, taints: list[dict[str, Any]]) -> datetime 
     return min(ends, default=None)
 
 
-def _is_going(pod: JsonObject) -> bool:
-    return bool(pod["metadata"].get("deletionTimestamp"))
-
-
 def _trouble(pod: JsonObject) -> str:
     metadata, status = pod["metadata"], pod.get("status") or {}
-    if _is_going(pod):
+    if metadata.get("deletionTimestamp"):
         finalizers = ", ".join(metadata.get("finalizers") or ())
         held = f", held by finalizers {finalizers}" if finalizers else ""
         return f"pod {metadata['name']} is terminating, due at {metadata['deletionTimestamp']}{held}"

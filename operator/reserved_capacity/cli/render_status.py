@@ -69,22 +69,14 @@ def _headline(view: StatusView, page: Page) -> list[Text]:
     instances = sum(len(pool.instances) for pool in view.pools) + len(view.strays)
     counts = f"{counted(len(view.pools), 'pool')}, {counted(instances, 'instance')}" if view.instance is None else ""
     lines = flow([Text(where, "bold"), counts, Text(f"{view.now:%Y-%m-%d %H:%M:%S}Z", "dim")], page, indent=0)
-    for warning in view.warnings:
-        lines += paragraph(Text(warning, STYLES[Level.ACT]), page, indent=0, first=page.mark(Level.ACT))
-    for level, words in _ASKING:
-        asking = view.asking(level)
-        if asking:
-            text = Text(f"{words} {_named(asking)}", STYLES[level])
-            lines += paragraph(text, page, indent=0, first=page.mark(level))
-    remarked = [who for who, verdict in view.verdicts if verdict.remark]
-    if remarked:
-        text = Text(f"Serves, and something is left to do: {', '.join(remarked)}", STYLES[Level.WARNING])
-        lines += paragraph(text, page, indent=0, first=page.mark(Level.WARNING))
-    asked = remarked or any(view.asking(level) for level, _ in _ASKING)
-    if (view.pools or instances or view.instance) and not view.warnings and not asked:
-        lines += paragraph(
-            Text("All is as it should be", STYLES[Level.FINE]), page, indent=0, first=page.mark(Level.FINE)
-        )
+    said = [(Level.ACT, warning) for warning in view.warnings]
+    said += [(level, f"{words} {_named(asking)}") for level, words in _ASKING if (asking := view.asking(level))]
+    if remarked := [who for who, verdict in view.verdicts if verdict.remark]:
+        said.append((Level.WARNING, f"Serves, and something is left to do: {', '.join(remarked)}"))
+    if not said and (view.pools or instances or view.instance):
+        said.append((Level.FINE, "All is as it should be"))
+    for level, words in said:
+        lines += paragraph(Text(words, STYLES[level]), page, indent=0, first=page.mark(level))
     if not view.pools and not view.strays and view.instance is None:
         lines += paragraph("There is no ComputeUnitPool here.", page, indent=0)
     return lines

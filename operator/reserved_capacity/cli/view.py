@@ -35,7 +35,6 @@ from reserved_capacity.ports import (
     COMPUTE_UNIT_POOLS,
     MODEL_INSTANCES,
     NODES,
-    PODS,
     TOKEN_UNIT_RESERVATIONS,
     JsonObject,
     Ref,
@@ -50,9 +49,10 @@ from reserved_capacity.snapshot import (
     parse_pool,
     pods_of_member,
     pool_id,
+    running_pods,
     shape_of,
 )
-from reserved_capacity.store import INSTANCES_BY_POOL, PODS_BY_NODE
+from reserved_capacity.store import INSTANCES_BY_POOL
 
 
 def status_view(world: World, namespace: str, pool: str = "") -> StatusView:
@@ -197,7 +197,7 @@ def _node_trouble(world: World, node: PoolNode, obj: JsonObject | None) -> str:
     if node.state is NodeState.CORDONED:
         return "takes no new member"
     trouble = node_trouble(obj) or ("failed" if node.state is NodeState.UNHEALTHY else "")
-    stay_until = evicted_at(world.store.by(PODS_BY_NODE, PODS, node.name), obj)
+    stay_until = evicted_at(running_pods(world.store, node.name), obj)
     return f"{trouble}, and its pods tolerate it until {stay_until:%Y-%m-%d %H:%M:%S}Z" if stay_until else trouble
 
 
